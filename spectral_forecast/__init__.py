@@ -1,0 +1,43 @@
+"""Forecast the features of a diffusion model instead of evaluating its network.
+
+A forecaster maps the times of kept features to weights; `combine` applies them to arrays of any library; a `Plan`
+tabulates a whole run before its first network call. Adapters for diffusers, PyTorch and JAX live in
+`spectral_forecast.adapters`, checked statements of the theory in `spectral_forecast.theory`. Importing this
+package imports no framework.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from spectral_forecast import bounds, metrics, schedules
+from spectral_forecast._checks import FitError
+from spectral_forecast._typing import LinearForecaster
+from spectral_forecast.combine import combine
+from spectral_forecast.forecasters import Chebyshev, Combination, LinearRule, Newton, Reuse, TaylorSeer, spectrum
+from spectral_forecast.plan import Plan, make_plan
+from spectral_forecast.ridge import ridge_weights
+from spectral_forecast.sampling import Run
+
+try:
+    __version__ = version("spectral-forecast")
+except PackageNotFoundError:  # a bare checkout that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Chebyshev",
+    "Combination",
+    "FitError",
+    "LinearForecaster",
+    "LinearRule",
+    "Newton",
+    "Plan",
+    "Reuse",
+    "Run",
+    "TaylorSeer",
+    "bounds",
+    "combine",
+    "make_plan",
+    "metrics",
+    "ridge_weights",
+    "schedules",
+    "spectrum",
+]

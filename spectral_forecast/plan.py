@@ -1,0 +1,189 @@
+"""Everything decided before the first network call: which steps are evaluated, and every forecast's weights."""
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spectral_forecast import _checks, schedules
+from spectral_forecast._typing import LinearForecaster, Times
+
+if TYPE_CHECKING:
+    from spectral_forecast.sampling import Run
+
+__all__ = ["Plan", "make_plan"]
+
+
+class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
+    """Decisions of a run of N steps that keeps at most K features. Made by `make_plan`; read-only arrays.
+
+    Attributes
+    ----------
+    evaluate : ndarray of bool, shape (N,)
+        Whether the network runs at this step.
+    slot : ndarray of int32, shape (N,)
+        Ring row that takes this step's feature; K, a scratch row, on steps that are forecast.
+    weights : ndarray of float64, shape (N, K)
+        The forecast of step i is ``weights[i] @ ring[:K]``. On an evaluated step it is the forecast that the
+        evaluation replaces, from the features kept before. Zero where nothing is kept yet.
+    correction : ndarray of float64, shape (N, K)
+        On arrival at an evaluated step, after its output is kept: ``x += correction[i] @ ring[:K]``. Zero.
+    """
+
+    evaluate: NDArray[np.bool_]
+    slot: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    correction: NDArray[np.float64]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps N."""
+        return len(self.evaluate)
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps run the network."""
+        return int(np.sum(self.evaluate))
+
+    @property
+    def kept(self) -> int:
+        """Rows of the ring, K: how many features are held at a time."""
+        return int(self.weights.shape[1])
+
+    def start(self, *, check_finite: bool = True) -> "Run":
+        """Begin a run: `spectral_forecast.sampling.Run`."""
+        from spectral_forecast.sampling import Run
+
+        return Run(self, check_finite=check_finite)
+
+    def nodes(self, step: int) -> NDArray[np.intp]:
+        """Return the steps whose features the forecast of ``step`` may use, in order of their ring rows.
+
+        A row that nothing has filled yet is -1.
+        """
+        filled = np.full(self.kept, -1, dtype=np.intp)
+        for before in np.flatnonzero(self.evaluate[:step]):
+            filled[self.slot[before]] = before
+        return filled
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return all(np.array_equal(*pair) for pair in zip(tuple(self), tuple(other), strict=True))
+
+    def __repr__(self) -> str:
+        return f"<Plan: {self.evaluations} of {self.steps} steps evaluated, {self.kept} features kept>"
+
+    def __str__(self) -> str:
+        """Return the plan as a table."""
+        lines = [
+            repr(self)[1:-1],
+            f"evaluated: {schedules.steps(self.evaluate)}",
+            "",
+            " step         sum   sum|w|  weights",
+        ]
+        for step in range(self.steps):
+            if self.evaluate[step]:
+                lines.append(f"{step:5d}  evaluate, keep in row {self.slot[step]}")
+                continue
+            w, nodes = self.weights[step], self.nodes(step)
+            used = sorted((nodes[row], w[row]) for row in np.flatnonzero(w))
+            words = "  ".join(f"{weight:+.3g}*h{node}" for node, weight in used)
+            lines.append(f"{step:5d}  {w.sum():+10.4f} {np.abs(w).sum():8.3f}  {words}")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text; `from_json` gives it back exactly."""
+        return json.dumps({name: part.tolist() for name, part in self._asdict().items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Return the plan that `to_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        if set(data) != set(cls._fields):
+            raise ValueError(f"`text` holds {sorted(data)}; write what `Plan.to_json` returned: {sorted(cls._fields)}.")
+        evaluate = _checks.mask("evaluate", data["evaluate"], len(data["evaluate"]))
+        slot = np.asarray(data["slot"], dtype=np.int32)
+        weights, correction = (np.asarray(data[name], dtype=np.float64) for name in ("weights", "correction"))
+        if weights.ndim != 2 or not len(evaluate) == len(slot) == len(weights) or correction.shape != weights.shape:
+            raise ValueError(
+                f"`text` holds parts of shapes {evaluate.shape}, {slot.shape}, {weights.shape} and "
+                f"{correction.shape}; write (N,), (N,), (N, K) and (N, K)."
+            )
+        return cls(*map(_read_only, (evaluate, slot, weights, correction)))
+
+
+def make_plan(
+    forecaster: LinearForecaster,
+    times: Times,
+    evaluate: ArrayLike,
+    *,
+    span: tuple[float, float] | None = None,
+    keep: int | None = None,
+) -> Plan:
+    """Tabulate a run: for each step, the weights of the kept features in its forecast.
+
+    Parameters
+    ----------
+    forecaster : LinearForecaster
+        The rule; anything with a method ``weights(times, t)``.
+    times : array_like, shape (N,)
+        The run's clock, strictly increasing: step numbers, or minus the noise levels.
+    evaluate : array_like of bool, shape (N,)
+        Which steps run the network, as a schedule returns it. The first must.
+    span : tuple of float, optional
+        Start and end of the clock that is mapped onto [-1, 1]; it must contain ``times``. By default the first
+        and the last time. The paper's clock is ``times=arange(T), span=(0, T)``.
+    keep : int, optional
+        Hold at most this many features, the newest. By default all of them.
+
+    Returns
+    -------
+    Plan
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spectral_forecast import make_plan, schedules, spectrum
+    >>> plan = make_plan(spectrum(), np.arange(50), schedules.growing(50), span=(0, 50))
+    >>> plan
+    <Plan: 14 of 50 steps evaluated, 14 features kept>
+    """
+    clock = _checks.increasing("times", times)
+    run = _checks.mask("evaluate", evaluate, clock.size)
+    evaluations = int(run.sum())
+    rows = evaluations if keep is None else min(_checks.integer("keep", keep, least=1), evaluations)
+    tau = _map(clock, span)
+    slot = np.full(clock.size, rows, dtype=np.int32)
+    weights = np.zeros((clock.size, rows))
+    held: list[int] = []
+    for step in range(clock.size):
+        newest = held[-rows:]
+        if newest:
+            weights[step, slot[newest]] = forecaster.weights(tau[newest], float(tau[step]))
+        if run[step]:
+            slot[step] = len(held) % rows
+            held.append(step)
+    if not np.isfinite(weights).all():
+        step = int(np.argmin(np.isfinite(weights).all(axis=1)))
+        raise _checks.FitError(f"`forecaster` {forecaster!r} gave weights that are not finite at step {step}.")
+    return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
+
+
+def _map(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Map the clock onto [-1, 1]."""
+    if span is None and clock.size == 1:
+        return np.array([-1.0])
+    start, end = (clock[0], clock[-1]) if span is None else map(float, span)
+    if not (np.isfinite([start, end]).all() and start < end and start <= clock[0] and clock[-1] <= end):
+        raise ValueError(
+            f"`span` is ({start:.6g}, {end:.6g}); write a start and a later end around the times "
+            f"[{clock[0]:.6g}, {clock[-1]:.6g}]."
+        )
+    return np.asarray(2.0 * ((clock - start) / (end - start)) - 1.0)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array

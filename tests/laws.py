@@ -1,0 +1,39 @@
+"""The table of shipped forecasters, and the strategies that the laws draw from."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from spectral_forecast import Chebyshev, Newton, Reuse, TaylorSeer, spectrum
+
+FORECASTERS = [
+    Reuse(),
+    *(Newton(order) for order in range(5)),
+    *(TaylorSeer(order) for order in range(5)),
+    *(Chebyshev(4, ridge=0.1, free=free) for free in range(6)),
+    Chebyshev(3, ridge=0.0),
+    Chebyshev(6, ridge=1e-12, free=1),
+    spectrum(),
+    spectrum(0.5),
+    spectrum(0.5, mode="free"),
+    2.0 * Newton(2) - Newton(1),
+]
+
+
+@st.composite
+def nodes(draw, least=1, most=12):
+    """Times of kept features and a later target on [-1, 1], with gaps that differ up to a hundredfold."""
+    count = draw(st.integers(least, most))
+    gaps = draw(st.lists(st.floats(0.01, 1.0), min_size=count, max_size=count))
+    start, end = draw(st.sampled_from([(-1.0, 1.0), (-1.0, -0.3), (0.2, 0.9)]))
+    times = np.concatenate([[0.0], np.cumsum(gaps)])
+    times = start + (end - start) * times / times[-1]
+    return times[:-1], float(min(times[-1], 1.0))
+
+
+@st.composite
+def runs(draw, longest=30):
+    """Integer times of a run, and a mask of evaluated steps."""
+    gaps = draw(st.lists(st.integers(1, 20), min_size=1, max_size=longest - 1))
+    times = np.concatenate([[0.0], np.cumsum(gaps)])
+    later = draw(st.lists(st.booleans(), min_size=len(gaps), max_size=len(gaps)))
+    return times, np.array([True, *later])
