@@ -1,0 +1,132 @@
+"""The small real model: a class-conditional FLUX transformer that draws 16 x 16 handwritten digits.
+
+Everything here is diffusers' own: the network is `FluxTransformer2DModel`, the pipeline is `FluxPipeline`.
+Only the text encoders are missing. A class is handed over as a one-hot prompt embedding, which the model's
+own ``context_embedder`` turns into its learnt embedding; index 10 is "no class", the unconditional branch.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel, UniPCMultistepScheduler
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+__all__ = ["CLASSES", "SHIFT", "SIZE", "classifier", "dataset", "embed", "images", "noise", "pipeline", "transformer"]
+
+SIZE = 16
+CLASSES = 10
+SHIFT = 3.0
+WEIGHTS = Path(__file__).parent / "weights"
+CONFIG: dict[str, Any] = {
+    "patch_size": 1,
+    "in_channels": 4,
+    "num_layers": 2,
+    "num_single_layers": 6,
+    "attention_head_dim": 32,
+    "num_attention_heads": 3,
+    "joint_attention_dim": CLASSES + 1,
+    "pooled_projection_dim": CLASSES + 1,
+    "guidance_embeds": False,
+    "axes_dims_rope": (8, 12, 12),
+}
+
+
+class Conditions(NamedTuple):
+    """What a text encoder would have produced: token embeddings (n, 1, 11) and pooled embeddings (n, 11)."""
+
+    prompt_embeds: torch.Tensor
+    pooled_prompt_embeds: torch.Tensor
+
+
+@functools.cache
+def dataset() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """scikit-learn's 1797 digits, enlarged bilinearly to 16 x 16 and scaled to [-1, 1], with their classes."""
+    from sklearn.datasets import load_digits
+
+    small, classes = load_digits(return_X_y=True)
+    small = torch.tensor(small, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8.0 - 1.0
+    large = torch.nn.functional.interpolate(small, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+    return large[:, 0].numpy(), classes.astype(np.int64)
+
+
+@functools.cache
+def classifier() -> tuple[Any, float]:
+    """A support-vector classifier fitted to half of the digits, and its accuracy on the other half."""
+    from sklearn.model_selection import train_test_split
+    from sklearn.svm import SVC
+
+    pixels, classes = dataset()
+    fit_x, test_x, fit_y, test_y = train_test_split(
+        pixels.reshape(len(pixels), -1), classes, test_size=0.5, random_state=0, stratify=classes
+    )
+    model = SVC(C=10.0, gamma="scale").fit(fit_x, fit_y)
+    return model, float(model.score(test_x, test_y))
+
+
+def embed(classes: Any) -> Conditions:
+    """The one-hot conditions of ``classes`` (n,), each 0 to 9, or 10 for "no class"."""
+    pooled = torch.nn.functional.one_hot(torch.as_tensor(classes, dtype=torch.int64), CLASSES + 1).float()
+    return Conditions(pooled[:, None, :], pooled)
+
+
+def transformer() -> FluxTransformer2DModel:
+    """The trained network in evaluation mode. Weights are stored in half precision and computed in float32."""
+    config = json.loads((WEIGHTS / "digits_flux.json").read_text())["config"]
+    # `skip_init` saves the random initialisation that the stored weights would overwrite.
+    with torch.device("meta"):
+        model = FluxTransformer2DModel(**{**config, "axes_dims_rope": tuple(config["axes_dims_rope"])})
+    state = load_file(WEIGHTS / "digits_flux.safetensors")
+    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def pipeline(model: FluxTransformer2DModel | None = None, *, scheduler: str = "euler") -> FluxPipeline:
+    """A real `FluxPipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2) at shift 3."""
+    schedulers = {
+        "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        "unipc": lambda: UniPCMultistepScheduler(
+            solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
+        ),
+    }
+    if scheduler not in schedulers:
+        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
+    pipe = FluxPipeline(
+        scheduler=schedulers[scheduler](),
+        transformer=transformer() if model is None else model,
+        vae=None,
+        text_encoder=None,
+        text_encoder_2=None,
+        tokenizer=None,
+        tokenizer_2=None,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def noise(count: int, *, seed: int) -> torch.Tensor:
+    """Packed starting noise (count, 64, 4) that depends on ``seed`` only."""
+    return torch.randn((count, SIZE * SIZE // 4, 4), generator=torch.Generator().manual_seed(seed))
+
+
+def images(latents: torch.Tensor) -> torch.Tensor:
+    """Unpack a pipeline's latents (n, 64, 4) to images (n, 16, 16) in [-1, 1] (not clipped)."""
+    side = SIZE // 2
+    return latents.reshape(-1, side, side, 2, 2).permute(0, 1, 3, 2, 4).reshape(-1, SIZE, SIZE)
+
+
+def pack(pixels: torch.Tensor) -> torch.Tensor:
+    """The inverse of `images`: (n, 16, 16) to (n, 64, 4), as `FluxPipeline` packs a one-channel latent."""
+    side = SIZE // 2
+    return pixels.reshape(-1, side, 2, side, 2).permute(0, 1, 3, 2, 4).reshape(-1, side * side, 4)
+
+
+def token_ids() -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of the image tokens (64, 3) and of the one text token (1, 3), as `FluxPipeline` numbers them."""
+    side = torch.arange(SIZE // 2, dtype=torch.float32)
+    rows, columns = torch.meshgrid(side, side, indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3), torch.zeros(1, 3)
