@@ -12,6 +12,7 @@ Ten lines around any loop, with arrays of any library::
         x = step(x, feature, t)
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ class Run:
     def evaluates(self, step: int) -> bool:
         """Whether the network runs at ``step``."""
         return bool(self.plan.evaluate[self._check_step(step)])
+
+    def ready(self, step: int) -> bool:
+        """Whether ``step`` can come next: all evaluated steps before it are kept, and none after it."""
+        return self._next <= self._check_step(step) and not self.plan.evaluate[self._next : step].any()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept features take."""
+        return sum(_nbytes(kept) for kept in self._ring if kept is not None)
 
     def keep(self, step: int, feature: Array) -> None:
         """Keep a copy of the feature of an evaluated step; steps come in order, none left out.
@@ -124,6 +134,13 @@ class Run:
         missing = self._next + np.flatnonzero(self.plan.evaluate[self._next : step])
         if missing.size:
             raise ValueError(f"`step` is {step}, but step {missing[0]} is not kept yet; `keep` every evaluated step.")
+
+
+def _nbytes(array: Array) -> int:
+    """Bytes of an array; the standard has neither `nbytes` nor an item size, but the bits of a number."""
+    xp = array_namespace(array)
+    bits = xp.finfo(array.dtype).bits * (2 if xp.isdtype(array.dtype, "complex floating") else 1)
+    return int(math.prod(array.shape) * bits) // 8
 
 
 def _trait(array: Array, name: str) -> Any:

@@ -1,0 +1,202 @@
+"""Forecasting for diffusers: one line for a pipeline or a transformer, and one that takes it back.
+
+>>> from spectral_forecast.adapters.diffusers import accelerate, report, restore
+>>> pipe = accelerate(pipe, evaluations=14)  # doctest: +SKIP
+>>> image = pipe("a cat", num_inference_steps=50).images[0]  # doctest: +SKIP
+>>> print(report(pipe))  # doctest: +SKIP
+>>> restore(pipe)  # doctest: +SKIP
+"""
+
+import copy
+import inspect
+import weakref
+from typing import Any, Literal, TypeVar
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.hooks import HookRegistry
+from diffusers.hooks._helpers import TransformerBlockRegistry
+
+from spectral_forecast import LinearForecaster, Plan, spectrum
+from spectral_forecast.adapters.diffusers._hook import BlockHook, RootHook, Settings
+from spectral_forecast.adapters.diffusers._report import Report
+
+__all__ = ["Report", "accelerate", "report", "restore"]
+
+_NAME = "spectral_forecast"
+_Model = TypeVar("_Model", bound="DiffusionPipeline | torch.nn.Module")
+
+
+def accelerate(
+    model: _Model,
+    plan: Plan | None = None,
+    *,
+    evaluations: int | None = None,
+    forecaster: LinearForecaster | None = None,
+    at: Literal["output", "features"] = "output",
+    scheduler: Any = None,
+) -> _Model:
+    """Let a pipeline's network run at some steps only, and forecast the others.
+
+    Parameters
+    ----------
+    model : DiffusionPipeline or torch.nn.Module
+        A pipeline with a ``transformer`` or a ``unet``, or such a network itself.
+    plan : Plan, optional
+        What `make_plan` returned, for runs of exactly its number of steps. In longer or shorter runs nothing is
+        forecast, and the report says so.
+    evaluations : int, optional
+        Instead of a plan: how many steps of a run to evaluate, by `schedules.budget`. The length of the run is
+        the scheduler's.
+    forecaster : LinearForecaster, optional
+        The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
+    at : {"output", "features"}
+        What is forecast. "output": the network's result; any network, little memory. "features": what the last
+        block hands to the head; the blocks are skipped and the embedding and the head run, for transformers whose
+        blocks diffusers describes.
+    scheduler : SchedulerMixin, optional
+        The scheduler that drives a network given without its pipeline. Without one, give a plan; the steps are
+        then told apart by their timesteps, and a run begins when time goes back.
+
+    Returns
+    -------
+    The same object.
+
+    Raises
+    ------
+    ValueError
+        If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
+        of diffusers' own caches is on, or if it cannot be split and ``at`` is "features".
+
+    Notes
+    -----
+    Whenever something about a step is unexpected (another shape or dtype, steps left out, a result that is not
+    finite), the network is evaluated, the features kept so far are dropped and the report says so.
+    """
+    network, clock = _network(model, scheduler)
+    settings = _settings(plan, evaluations, forecaster, at, has_clock=clock is not None)
+    if _hook(network) is not None:
+        raise ValueError(f"`model`: this {type(network).__name__} is accelerated already; call `restore` first.")
+    if getattr(network, "is_cache_enabled", False):
+        raise ValueError("`model` has one of diffusers' caches enabled; call its `disable_cache()` first.")
+    signature = inspect.signature(network.forward)
+    if "timestep" not in signature.parameters:
+        raise ValueError(f"`model`: {type(network).__name__}.forward takes no `timestep`; use `plan.start()` yourself.")
+    root = RootHook(settings, signature, (lambda: None) if clock is None else clock)
+    blocks = _blocks(network) if at == "features" else []
+    for block, layout in blocks:
+        hook = BlockHook(root, inspect.signature(block.forward), layout)
+        HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+    registry = HookRegistry.check_if_exists_or_initialize(network)
+    registry.register_hook(root, _NAME)
+    registry.invalidate_child_registries_cache()
+    return model
+
+
+def restore(model: _Model) -> _Model:
+    """Take everything back that `accelerate` did; the network is as it was, and its features are let go.
+
+    Parameters
+    ----------
+    model : DiffusionPipeline or torch.nn.Module
+        What `accelerate` was given. Without acceleration nothing happens.
+
+    Returns
+    -------
+    The same object.
+    """
+    network, _ = _network(model, None)
+    for module in network.modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        if registry is None or registry.get_hook(_NAME) is None:
+            continue
+        registry.remove_hook(_NAME, recurse=False)
+        registry.invalidate_child_registries_cache()
+        if not registry.hooks:
+            # The registry left an instance attribute in place of the class's method.
+            if getattr(module.forward, "__func__", None) is type(module).forward:
+                del module.forward
+            del module._diffusers_hook
+    return model
+
+
+def report(model: DiffusionPipeline | torch.nn.Module) -> Report:
+    """Return what an accelerated model did in its newest run.
+
+    Parameters
+    ----------
+    model : DiffusionPipeline or torch.nn.Module
+        What `accelerate` was given.
+
+    Returns
+    -------
+    Report
+        A copy, which later runs do not change. Before the first run it counts nothing.
+    """
+    network, _ = _network(model, None)
+    hook = _hook(network)
+    if hook is None:
+        raise ValueError(f"`model`: this {type(network).__name__} is not accelerated; call `accelerate` first.")
+    return copy.deepcopy(hook.report)
+
+
+def _network(model: Any, scheduler: Any) -> tuple[torch.nn.Module, Any]:
+    """Return the network of a pipeline, and a callable that gives its scheduler's timesteps (or None)."""
+    if isinstance(model, DiffusionPipeline):
+        if getattr(model, "transformer_2", None) is not None:
+            raise ValueError("`model` has two transformers; accelerate each with `scheduler=pipe.scheduler`.")
+        network = next((found for name in ("transformer", "unet") if (found := getattr(model, name, None))), None)
+        if network is None:
+            raise ValueError(f"`model`: {type(model).__name__} has no `transformer` and no `unet`; give the network.")
+        # Weak, so that the network does not keep its pipeline alive; the pipeline's scheduler may be exchanged.
+        owner = weakref.ref(model)
+        return network, lambda: getattr(getattr(owner(), "scheduler", None), "timesteps", None)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"`model` is {type(model).__name__}; write a diffusers pipeline or its transformer.")
+    return model, None if scheduler is None else lambda: scheduler.timesteps
+
+
+def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_clock: bool) -> Settings:
+    """Check what is asked for."""
+    if at not in ("output", "features"):
+        raise ValueError(f'`at` is {at!r}; write "output" or "features".')
+    if (plan is None) == (evaluations is None):
+        raise ValueError("`plan` and `evaluations`: write exactly one of them, for instance `evaluations=14`.")
+    if plan is not None:
+        if not isinstance(plan, Plan):
+            raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned.")
+        if forecaster is not None:
+            raise ValueError("`forecaster` goes with `evaluations`; a plan has its forecaster's weights already.")
+        return Settings(plan, None, None, at)
+    if not isinstance(evaluations, int) or evaluations < 1:
+        raise ValueError(f"`evaluations` is {evaluations!r}; write a whole number, 1 or more.")
+    if not has_clock:
+        raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
+    rule = spectrum(0.5, mode="free") if forecaster is None else forecaster
+    if not isinstance(rule, LinearForecaster):
+        raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
+    return Settings(None, rule, evaluations, at)
+
+
+def _blocks(network: torch.nn.Module) -> list[tuple[torch.nn.Module, Any]]:
+    """Return the network's own lists of blocks, each with diffusers' description of what goes in and out."""
+    found = []
+    for name, child in network.named_children():
+        if not isinstance(child, torch.nn.ModuleList) or "block" not in name:
+            continue
+        for block in child:
+            try:
+                found.append((block, TransformerBlockRegistry.get(type(block))))
+            except ValueError:
+                raise ValueError(
+                    f"`at`: {type(network).__name__} cannot be split, since diffusers does not describe "
+                    f'{type(block).__name__}; write `at="output"`.'
+                ) from None
+    if not found:
+        raise ValueError(f'`at`: {type(network).__name__} has no list of blocks to skip; write `at="output"`.')
+    return found
+
+
+def _hook(network: torch.nn.Module) -> RootHook | None:
+    registry = getattr(network, "_diffusers_hook", None)
+    return registry.get_hook(_NAME) if registry is not None else None
