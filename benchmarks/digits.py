@@ -7,6 +7,7 @@ own ``context_embedder`` turns into its learnt embedding; index 10 is "no class"
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,21 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransfo
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-__all__ = ["CLASSES", "SHIFT", "SIZE", "classifier", "dataset", "embed", "images", "noise", "pipeline", "transformer"]
+__all__ = [
+    "CLASSES",
+    "SHIFT",
+    "SIZE",
+    "classifier",
+    "dataset",
+    "embed",
+    "images",
+    "noise",
+    "pack",
+    "pipeline",
+    "sample",
+    "token_ids",
+    "transformer",
+]
 
 SIZE = 16
 CLASSES = 10
@@ -106,6 +121,45 @@ def pipeline(model: FluxTransformer2DModel | None = None, *, scheduler: str = "e
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@torch.no_grad()
+def sample(
+    pipe: FluxPipeline,
+    classes: Any,
+    *,
+    steps: int = 50,
+    guidance: float = 1.0,
+    seed: int = 0,
+    negative: int = CLASSES,
+    after_step: Callable[[torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """Draw one image for each of ``classes`` (n,): (n, 16, 16) in about [-1, 1], not clipped.
+
+    ``guidance`` above 1 leads away from the class ``negative``, by default "no class". ``after_step`` is shown
+    the packed sample after every step.
+    """
+    positive, away = embed(classes), embed([negative] * len(classes))
+
+    def show(_pipe: Any, _step: int, _time: Any, state: dict[str, Any]) -> dict[str, Any]:
+        if after_step is not None:
+            after_step(state["latents"].clone())
+        return state
+
+    latents = pipe(
+        prompt_embeds=positive.prompt_embeds,
+        pooled_prompt_embeds=positive.pooled_prompt_embeds,
+        negative_prompt_embeds=away.prompt_embeds,
+        negative_pooled_prompt_embeds=away.pooled_prompt_embeds,
+        true_cfg_scale=guidance,
+        num_inference_steps=steps,
+        height=8 * SIZE,  # without an autoencoder the pipeline assumes a reduction by 8
+        width=8 * SIZE,
+        latents=noise(len(classes), seed=seed),
+        output_type="latent",
+        callback_on_step_end=show,
+    ).images
+    return images(latents)
 
 
 def noise(count: int, *, seed: int) -> torch.Tensor:

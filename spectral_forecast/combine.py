@@ -46,7 +46,7 @@ def combine(weights: Weights, features: Array | Sequence[Array]) -> Array:
     array([4., 2.])
     """
     w = np.asarray(weights, dtype=np.float64)
-    count = len(features)
+    count = features.shape[0] if hasattr(features, "shape") else len(features)
     if w.shape != (count,) or count == 0:
         raise ValueError(f"`weights` has shape {w.shape} for {count} `features`; write one weight for each feature.")
     if not np.isfinite(w).all():

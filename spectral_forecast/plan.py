@@ -72,6 +72,9 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
             return NotImplemented
         return all(np.array_equal(*pair) for pair in zip(tuple(self), tuple(other), strict=True))
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a tuple's own `!=` would ask the arrays
+
     def __repr__(self) -> str:
         return f"<Plan: {self.evaluations} of {self.steps} steps evaluated, {self.kept} features kept>"
 

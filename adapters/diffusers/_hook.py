@@ -50,7 +50,7 @@ class Settings:
 class _NeverForecast:
     """Weights for a plan without forecasts: a run that was given a plan, not a rule, and has left it."""
 
-    def weights(self, times: Any, t: float, /) -> Any:  # noqa: ARG002
+    def weights(self, times: Any, t: float, /) -> Any:
         return np.zeros(len(times))
 
 

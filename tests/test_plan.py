@@ -1,0 +1,117 @@
+"""Plans: what they hold, how they print and travel, and what they refuse."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from laws import runs
+
+from spectral_forecast import Chebyshev, FitError, Newton, Plan, Reuse, make_plan, schedules, spectrum
+
+
+def test_a_plan_by_hand():
+    plan = make_plan(Newton(1), [0.0, 1.0, 2.0, 4.0], [True, True, False, True])
+    assert plan.evaluate.tolist() == [True, True, False, True]
+    assert plan.slot.tolist() == [0, 1, 3, 2]
+    # Rows of evaluated steps hold the forecast that the evaluation replaces.
+    expected = [[0, 0, 0], [1, 0, 0], [-1, 2, 0], [-3, 4, 0]]
+    assert plan.weights == pytest.approx(np.array(expected, dtype=float))
+    assert not plan.correction.any()
+    assert (plan.steps, plan.evaluations, plan.kept) == (4, 3, 3)
+
+
+@given(runs())
+def test_a_ring_holds_the_newest(drawn):
+    times, evaluate = drawn
+    evaluated = np.flatnonzero(evaluate)
+    for keep in (1, 2, 5):
+        plan = make_plan(Newton(4), times, evaluate, keep=keep)
+        assert plan.kept == min(keep, evaluated.size)
+        for step in range(times.size):
+            newest = evaluated[evaluated < step][-keep:]
+            assert sorted(node for node in plan.nodes(step) if node >= 0) == newest.tolist()
+            if newest.size:
+                w = make_plan(Newton(4), times, evaluate).weights[step] if newest.size > 4 else None
+                rows = [int(np.flatnonzero(plan.nodes(step) == node)[0]) for node in newest]
+                assert plan.weights[step, rows].sum() == pytest.approx(1.0, abs=1e-6)
+                assert w is None or sorted(w[w != 0]) == pytest.approx(sorted(plan.weights[step]), rel=1e-6)
+
+
+def test_the_papers_clock():
+    evaluate = schedules.growing(50)
+    plan = make_plan(spectrum(), np.arange(50), evaluate, span=(0, 50))
+    nodes = np.flatnonzero(evaluate[:22])
+    direct = Chebyshev(4, 0.1).weights(2 * nodes / 50 - 1, 2 * 22 / 50 - 1)
+    assert plan.weights[22, : nodes.size] == pytest.approx(direct, abs=1e-14)
+
+
+def test_plans_are_read_only_data():
+    evaluate = np.array([True, False])
+    plan = make_plan(Reuse(), [0.0, 1.0], evaluate)
+    evaluate[1] = True
+    assert plan.evaluate.tolist() == [True, False]
+    for part in plan:
+        with pytest.raises(ValueError, match="read-only"):
+            part[0] = 0
+    assert plan == make_plan(Reuse(), [0.0, 1.0], [True, False])
+    assert plan != make_plan(Reuse(), [0.0, 1.0], [True, True])
+    assert plan != "a plan"
+
+
+def test_plans_travel_as_json():
+    plan = make_plan(spectrum(0.5), np.arange(50), schedules.growing(50), span=(0, 50), keep=7)
+    again = Plan.from_json(plan.to_json())
+    assert again == plan
+    assert [part.dtype for part in again] == [part.dtype for part in plan]
+    with pytest.raises(ValueError, match=r"`text` holds \['evaluate'\]"):
+        Plan.from_json('{"evaluate": [true]}')
+    with pytest.raises(ValueError, match="`text` holds parts of shapes"):
+        Plan.from_json(plan.to_json().replace('"slot": [', '"slot": [0, '))
+
+
+def test_plans_print_as_tables():
+    plan = make_plan(Newton(1), np.arange(4), schedules.mask(4, [0, 1]))
+    assert repr(plan) == "<Plan: 2 of 4 steps evaluated, 2 features kept>"
+    lines = str(plan).splitlines()
+    assert lines[1] == "evaluated: 0,1"
+    assert lines[4] == "    0  evaluate, keep in row 0"
+    assert lines[6] == "    2     +1.0000    3.000  -1*h0  +2*h1"
+
+
+def test_short_runs():
+    one = make_plan(spectrum(), [5.0], [True])
+    assert (one.steps, one.kept) == (1, 1)
+    two = make_plan(spectrum(0.5, mode="free"), [0.0, 1.0], [True, False])
+    assert two.weights[1] == pytest.approx([1.0])
+
+
+class Broken:
+    def weights(self, times, t, /):
+        return np.full(len(times), np.inf)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([], []), ValueError, r"`times` has shape \(0,\)"),
+        (([0, 2, 1], [True] * 3), ValueError, "`times` decreases at index 2 .*-sigmas"),
+        (([0, 1, 1], [True] * 3), ValueError, "`times` repeats at index 2"),
+        (([0, np.inf], [True] * 2), ValueError, "`times` holds a NaN or an infinity at index 1"),
+        (([0, 1], [True]), ValueError, r"`evaluate` has shape \(1,\); write one boolean for each of the 2 steps"),
+        (([0, 1], [False, True]), ValueError, "`evaluate` does not evaluate step 0"),
+        (([0, 1], [0, 1]), TypeError, r"`evaluate` has dtype int64; write booleans.*schedules.mask\(2, steps\)"),
+    ],
+)
+def test_bad_runs(arguments, error, message):
+    with pytest.raises(error, match=message):
+        make_plan(Newton(1), *arguments)
+
+
+def test_bad_options():
+    with pytest.raises(ValueError, match=r"`span` is \(0, 1\); write a start and a later end around the times"):
+        make_plan(Newton(1), [0, 2], [True, False], span=(0, 1))
+    with pytest.raises(ValueError, match="`span` is"):
+        make_plan(Newton(1), [0, 2], [True, False], span=(3, 0))
+    with pytest.raises(ValueError, match="`keep` is 0; write 1 or more"):
+        make_plan(Newton(1), [0, 2], [True, False], keep=0)
+    with pytest.raises(FitError, match="`forecaster` .* not finite at step 1"):
+        make_plan(Broken(), [0, 2], [True, False])
