@@ -216,14 +216,15 @@ Everything is compared with the full run, at the sample.
 
 {table}
 
-- Evaluations are counted per guidance branch. Speed-up in theory is {STEPS} / evaluations; measured, the ratio of the
-  medians of {repeats} whole pipeline calls on this machine. A network this small leaves the pipeline's own work visible.
+- Evaluations are counted per guidance branch. Speed-up in theory is {STEPS} / evaluations; measured, the ratio of
+  the medians of {repeats} whole pipeline calls on this machine. A network this small leaves the pipeline's own work
+  visible.
 - PSNR: over all pixels of the clipped images, data range 2. Relative error: 2-norm, not clipped.
-- β: the exact worst case of the plan's forecasts (`bounds.worst_case`), the largest over the skipped steps, in units of
-  B, over all features whose Chebyshev coefficients obey |c_0| ≤ B and |c_m| ≤ 2Bρ^-m with ρ = {RHO:g}; among them are all
-  that are analytic and bounded by B in that Bernstein ellipse. Forecasting 0 would have β of up to 3.
-- A classifier that reads {100 * accuracy:.1f} % of held-out handwritten digits correctly reads {read} of the {COUNT} digits
-  of the full run.
+- β: the exact worst case of the plan's forecasts (`bounds.worst_case`), the largest over the skipped steps, in units
+  of B, over all features whose Chebyshev coefficients obey |c_0| ≤ B and |c_m| ≤ 2Bρ^-m with ρ = {RHO:g}; among them
+  are all that are analytic and bounded by B in that Bernstein ellipse. Forecasting 0 would have β of up to 3.
+- A classifier that reads {100 * accuracy:.1f} % of held-out handwritten digits correctly reads {read} of the {COUNT}
+  digits of the full run.
 
 ![samples](samples.png)
 

@@ -46,23 +46,25 @@ def combine(weights: Weights, features: Array | Sequence[Array]) -> Array:
     array([4., 2.])
     """
     w = np.asarray(weights, dtype=np.float64)
-    count = features.shape[0] if hasattr(features, "shape") else len(features)
+    stacked = hasattr(features, "shape")
+    rows = [features[k, ...] for k in range(features.shape[0])] if stacked else list(features)
+    count = len(rows)
     if w.shape != (count,) or count == 0:
         raise ValueError(f"`weights` has shape {w.shape} for {count} `features`; write one weight for each feature.")
     if not np.isfinite(w).all():
         raise ValueError(f"`weights` holds a NaN or an infinity: {w}.")
-    xp = array_namespace(features[0])
-    like = features[0]
+    xp = array_namespace(rows[0])
+    like = rows[0]
     dtype = _accumulator(like.dtype, xp)
     total: Any = None
-    for k in range(count):
-        if features[k].shape != like.shape or features[k].dtype != like.dtype:
+    for k, row in enumerate(rows):
+        if row.shape != like.shape or row.dtype != like.dtype:
             raise ValueError(
-                f"`features[{k}]` is {features[k].dtype} of shape {tuple(features[k].shape)}, `features[0]` is "
+                f"`features[{k}]` is {row.dtype} of shape {tuple(row.shape)}, `features[0]` is "
                 f"{like.dtype} of shape {tuple(like.shape)}; write features of one shape and dtype."
             )
         if w[k] != 0.0:
-            term = float(w[k]) * xp.astype(features[k], dtype, copy=False)
+            term = float(w[k]) * xp.astype(row, dtype, copy=False)
             total = term if total is None else total + term
     return xp.zeros_like(like) if total is None else xp.astype(total, like.dtype, copy=False)
 

@@ -113,5 +113,5 @@ def test_bad_options():
         make_plan(Newton(1), [0, 2], [True, False], span=(3, 0))
     with pytest.raises(ValueError, match="`keep` is 0; write 1 or more"):
         make_plan(Newton(1), [0, 2], [True, False], keep=0)
-    with pytest.raises(FitError, match="`forecaster` .* not finite at step 1"):
+    with pytest.raises(FitError, match=r"`forecaster` .* not finite at step 1"):
         make_plan(Broken(), [0, 2], [True, False])

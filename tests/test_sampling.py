@@ -65,7 +65,7 @@ def test_running_twice_is_running_once():
     assert np.array_equal(first, third)
 
 
-def test_kept_features_are_copies(xp):
+def test_kept_features_are_copies():
     run = PLAN.start()
     buffer = np.array([1.0])
     run.keep(0, buffer)

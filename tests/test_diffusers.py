@@ -1,0 +1,421 @@
+"""The diffusers adapter on a tiny FLUX pipeline: what it computes, what it survives, what it leaves behind."""
+
+import gc
+import json
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FirstBlockCacheConfig, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, UNet2DModel
+from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
+
+from spectral_forecast import Newton, make_plan, schedules, spectrum
+from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.benchmarks import digits
+
+RULE = spectrum(0.5, mode="free")
+TINY = {**digits.CONFIG, "num_layers": 1, "num_single_layers": 2, "num_attention_heads": 1}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return FluxTransformer2DModel(**TINY).eval()
+
+
+@pytest.fixture
+def pipe(network):
+    return digits.pipeline(network)
+
+
+@pytest.fixture(params=["output", "features"])
+def at(request):
+    return request.param
+
+
+class Counter:
+    """Counts the calls of a module inside the network, by a hook of the test's own."""
+
+    def __init__(self, module):
+        self.calls = 0
+        module.register_forward_hook(self)
+
+    def __call__(self, *_):
+        self.calls += 1
+
+
+def draw(pipe, *, steps=12, guidance=2.0, classes=(3, 8), **options):
+    return digits.sample(pipe, list(classes), steps=steps, guidance=guidance, **options)
+
+
+def plan(steps=12, evaluated=(0, 1, 2, 5, 9), rule=RULE):
+    return make_plan(rule, np.arange(steps), schedules.mask(steps, evaluated), span=(0, steps))
+
+
+def by_hand(network, plan, at, *, steps=12, guidance=2.0, classes=(3, 8), seed=0):
+    """The same run without pipeline and without hooks: a loop over the core's runs, one for each branch."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps))
+    image_ids, text_ids = digits.token_ids()
+    sample = digits.noise(len(classes), seed=seed)
+    branches = {"cond": digits.embed(classes), "uncond": digits.embed([digits.CLASSES] * len(classes))}
+    runs = {name: plan.start() for name in branches}
+
+    def head(feature, condition, time):
+        embedding = network.time_text_embed(time, condition.pooled_prompt_embeds)
+        return network.proj_out(network.norm_out(feature, embedding))
+
+    def call(condition, time, keep):
+        handle = network.norm_out.register_forward_pre_hook(lambda _, inputs: keep.append(inputs[0]))
+        result = network(
+            hidden_states=sample,
+            timestep=time / 1000,
+            encoder_hidden_states=condition.prompt_embeds,
+            pooled_projections=condition.pooled_prompt_embeds,
+            img_ids=image_ids,
+            txt_ids=text_ids,
+            return_dict=False,
+        )[0]
+        handle.remove()
+        return result
+
+    with torch.no_grad():
+        for step, time in enumerate(scheduler.timesteps):
+            velocities = {}
+            for name, condition in branches.items():
+                times, run, seen = time.expand(len(classes)), runs[name], []
+                if run.evaluates(step):
+                    velocities[name] = call(condition, times, seen)
+                    run.keep(step, seen[0] if at == "features" else velocities[name])
+                else:
+                    forecast = run.forecast(step)
+                    velocities[name] = head(forecast, condition, times) if at == "features" else forecast
+            velocity = velocities["uncond"] + guidance * (velocities["cond"] - velocities["uncond"])
+            sample = scheduler.step(velocity, time, sample, return_dict=False)[0]
+    return digits.images(sample)
+
+
+def test_agrees_with_a_loop_by_hand(pipe, network, at):
+    expected = by_hand(network, plan(), at)
+    accelerate(pipe, plan(), at=at)
+    assert torch.allclose(draw(pipe), expected, atol=1e-6)
+
+
+def test_evaluating_every_step_changes_no_bit(pipe, at):
+    full = draw(pipe)
+    accelerate(pipe, evaluations=12, at=at)
+    assert torch.equal(draw(pipe), full)
+    assert report(pipe).evaluations == 12
+
+
+def test_the_network_runs_as_often_as_planned(pipe, network, at):
+    block, embedder, head = (Counter(network.get_submodule(name)) for name in _COUNTED)
+    accelerate(pipe, evaluations=5, forecaster=RULE, at=at)
+    draw(pipe, guidance=1.0)
+    assert block.calls == 5
+    assert embedder.calls == head.calls == (5 if at == "output" else 12)
+    draw(pipe, guidance=2.0)
+    assert block.calls == 5 + 2 * 5
+
+
+_COUNTED = ("single_transformer_blocks.1.attn.to_q", "x_embedder", "norm_out")
+
+
+def test_every_block_is_skipped(pipe, network):
+    counters = [Counter(block.attn.to_q) for block in (*network.transformer_blocks, *network.single_transformer_blocks)]
+    accelerate(pipe, evaluations=4, at="features")
+    draw(pipe, guidance=1.0)
+    assert [counter.calls for counter in counters] == [4, 4, 4]
+
+
+def test_restore_leaves_nothing(pipe, network, at):
+    def attributes():
+        return {name: sorted(vars(module)) for name, module in network.named_modules()}
+
+    before, full = attributes(), draw(pipe)
+    left_by_diffusers = {"_diffusers_hook"}  # the pipeline's own cache context puts an empty registry on the root
+    accelerate(pipe, evaluations=5, at=at)
+    assert not torch.equal(draw(pipe), full)
+    assert restore(pipe) is pipe
+    assert {
+        name: [key for key in keys if key not in left_by_diffusers] for name, keys in attributes().items()
+    } == before
+    assert network.forward.__func__ is FluxTransformer2DModel.forward
+    assert network.transformer_blocks[0].forward.__func__ is FluxTransformerBlock.forward
+    assert torch.equal(draw(pipe), full)
+    torch.manual_seed(0)
+    assert torch.equal(draw(digits.pipeline(FluxTransformer2DModel(**TINY).eval())), full)
+    restore(pipe)  # without acceleration nothing happens
+
+
+def test_running_twice_is_running_once(pipe, at):
+    accelerate(pipe, evaluations=5, at=at)
+    first = draw(pipe)
+    other = draw(pipe, classes=(1, 2, 3), steps=20)
+    assert other.shape == (3, 16, 16)
+    assert report(pipe).steps == 20
+    assert torch.equal(draw(pipe), first)
+    assert report(pipe).runs == 3
+    assert not report(pipe).events
+
+
+def test_an_aborted_run_poisons_nothing(pipe, at):
+    accelerate(pipe, evaluations=5, at=at)
+    expected = draw(pipe)
+    for last in (0, 4):
+        seen = []
+
+        def stop(latents, seen=seen, last=last):
+            seen.append(latents)
+            if len(seen) > last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            draw(pipe, classes=(5, 6), seed=9, after_step=stop)
+        assert torch.equal(draw(pipe), expected)
+        assert not report(pipe).events
+
+
+def test_an_evaluation_that_fails_poisons_nothing(pipe, network, at):
+    accelerate(pipe, evaluations=5, at=at)
+    expected = draw(pipe)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    handle = network.x_embedder.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        draw(pipe)
+    handle.remove()
+    assert torch.equal(draw(pipe), expected)
+
+
+def test_features_are_let_go(pipe, network, at):
+    accelerate(pipe, plan(), at=at)
+    root = network._diffusers_hook.get_hook("spectral_forecast")
+    streams, held = root.streams, []
+    draw(pipe, after_step=lambda _: held.append({name: stream.run.nbytes for name, stream in streams.items()}))
+    feature = 2 * 64 * (32 if at == "features" else 4) * 4
+    assert held[3] == {"cond": 3 * feature, "uncond": 3 * feature}
+    assert held[-1] == {}
+    assert report(pipe).peak_bytes == 2 * 5 * feature
+    assert root.feature is None
+    assert root.forecast is None
+    hook = weakref.ref(root)
+    del root
+    restore(pipe)
+    gc.collect()
+    assert hook() is None
+
+
+def test_guidance_branches_have_their_own_features(pipe):
+    accelerate(pipe, plan(rule=Newton(1)))
+    draw(pipe)
+    told = report(pipe)
+    assert told.evaluated == {"cond": [0, 1, 2, 5, 9], "uncond": [0, 1, 2, 5, 9]}
+    assert told.forecast == {"cond": [3, 4, 6, 7, 8, 10, 11], "uncond": [3, 4, 6, 7, 8, 10, 11]}
+
+
+def test_without_cache_contexts_branches_are_told_apart_by_order(network, at):
+    """Two branches a step called without a context, as 34 pipelines of diffusers do."""
+    expected = by_hand(network, plan(), at)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    accelerate(network, plan(), scheduler=scheduler, at=at)
+    sample = loop(network, scheduler)
+    assert torch.allclose(sample, expected, atol=1e-6)
+    assert list(report(network).evaluated) == ["call 0", "call 1"]
+
+
+def test_without_a_scheduler_time_tells_the_steps(network, at):
+    expected = by_hand(network, plan(), at)
+    accelerate(network, plan(), at=at)
+    for runs in (1, 2):
+        assert torch.allclose(loop(network, FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)), expected, atol=1e-6)
+        assert report(network).runs == runs
+        assert report(network).evaluations == 5
+
+
+@torch.no_grad()
+def loop(network, scheduler, *, steps=12, classes=(3, 8), change=None, return_dict=True):
+    """A hand-written guided loop; ``change(step, sample)`` may replace the sample."""
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps))
+    sample = digits.noise(len(classes), seed=0)
+    image_ids, text_ids = digits.token_ids()
+    for step, time in enumerate(scheduler.timesteps):
+        sample = sample if change is None else change(step, sample)
+        count = len(sample)
+        velocities = []
+        for condition in (digits.embed([*classes][:count]), digits.embed([digits.CLASSES] * count)):
+            result = network(
+                hidden_states=sample,
+                timestep=time.expand(count) / 1000,
+                encoder_hidden_states=condition.prompt_embeds,
+                pooled_projections=condition.pooled_prompt_embeds,
+                img_ids=image_ids,
+                txt_ids=text_ids,
+                return_dict=return_dict,
+            )
+            velocities.append(result.sample if return_dict else result[0])
+        velocity = velocities[1] + 2.0 * (velocities[0] - velocities[1])
+        sample = scheduler.step(velocity, time, sample, return_dict=False)[0]
+    return digits.images(sample)
+
+
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_results_keep_their_form(network, at, return_dict):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    accelerate(network, evaluations=5, scheduler=scheduler, at=at)
+    assert loop(network, scheduler, return_dict=return_dict).isfinite().all()
+    assert report(network).evaluations == 5
+
+
+def test_a_changed_batch_restarts(network, at):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    accelerate(network, evaluations=5, scheduler=scheduler, at=at)
+    result = loop(network, scheduler, change=lambda step, sample: sample[:1] if step == 7 else sample)
+    assert result.shape == (1, 16, 16)
+    told = report(network)
+    assert [event for event in told.events if "restarted: its input changed from float32(2, 64, 4)" in event]
+    assert told.evaluated["call 0"][-4:] == [7, 8, 9, 11]
+
+
+def test_a_changed_dtype_restarts(network):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    accelerate(network.double(), plan(), scheduler=scheduler, at="output")
+    with pytest.raises(RuntimeError):  # the network itself refuses float32; nothing is broadcast or cast silently
+        loop(network, scheduler)
+
+
+def test_a_plan_that_was_given_is_left_for_good(network):
+    """Without a rule a restarted stream cannot be planned again, so the network runs to the end."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    accelerate(network, plan(), scheduler=scheduler)
+    loop(network, scheduler, change=lambda step, sample: sample[:1] if step == 3 else sample)
+    assert report(network).evaluated["call 0"] == [0, 1, 2, *range(3, 12)]
+
+
+def test_a_value_that_is_not_finite_is_not_kept(pipe, network, at):
+    accelerate(pipe, evaluations=5, at=at)
+    clean = draw(pipe)
+    calls = Counter(network.x_embedder)
+
+    def poison(_module, _inputs, output):
+        return output * torch.nan if calls.calls == 2 else output
+
+    handle = (
+        network.proj_out.register_forward_hook(poison)
+        if at == "output"
+        else (network.single_transformer_blocks[-1].attn.register_forward_hook(poison))
+    )
+    draw(pipe, guidance=1.0)
+    handle.remove()
+    events = report(pipe).events
+    assert events[0] == "step 1, stream cond: its feature was not finite and is not kept"
+    assert torch.equal(draw(pipe), clean)
+
+
+def test_a_forecast_that_is_not_finite_is_replaced(pipe):
+    """Weights of 1e39 overflow float32; the network is evaluated instead."""
+    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0))
+    full = draw(restore(pipe), guidance=1.0)
+    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0))
+    assert torch.equal(draw(pipe, guidance=1.0), full)
+    assert "restarted: its forecast was not finite" in report(pipe).events[0]
+
+
+def test_a_plan_for_another_length_is_not_used(pipe):
+    full = draw(pipe, steps=10)
+    accelerate(pipe, plan(12))
+    assert torch.equal(draw(pipe, steps=10), full)
+    assert report(pipe).events == ["step 0, stream cond: the plan is for 12 steps, the run has 10"]
+    draw(pipe, steps=12)
+    assert report(pipe).evaluations == 5
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_short_runs(pipe, at, steps):
+    full = draw(pipe, steps=steps)
+    accelerate(pipe, evaluations=14, at=at)
+    assert torch.equal(draw(pipe, steps=steps), full)
+
+
+def test_half_precision(pipe, at):
+    pipe.to(dtype=torch.bfloat16)
+    accelerate(pipe, evaluations=14, at=at)
+    image_ids, _ = digits.token_ids()
+    positive = digits.embed([3])
+    with torch.no_grad():
+        latents = pipe(
+            prompt_embeds=positive.prompt_embeds.bfloat16(),
+            pooled_prompt_embeds=positive.pooled_prompt_embeds.bfloat16(),
+            num_inference_steps=50,
+            height=128,
+            width=128,
+            latents=digits.noise(1, seed=0).bfloat16(),
+            output_type="latent",
+        ).images
+    assert latents.dtype == torch.bfloat16
+    assert len(image_ids) == latents.shape[1]
+    assert report(pipe).evaluated["cond"] == np.flatnonzero(schedules.growing(50)).tolist()
+    assert not report(pipe).events
+
+
+def test_reports(pipe):
+    accelerate(pipe, evaluations=5, at="features")
+    assert report(pipe).runs == 0
+    draw(pipe)
+    told = report(pipe)
+    draw(pipe, steps=20)
+    assert told.steps == 12, "a report does not change afterwards"
+    lines = str(told).splitlines()
+    assert lines[0] == "FluxTransformer2DModel: run 1, 5 of 12 steps evaluated"
+    assert lines[1] == f"  forecast        features, by {RULE!r}"
+    assert lines[-1] == "  nothing unexpected"
+    assert json.loads(json.dumps(told.as_dict()))["evaluations"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, ValueError, "write exactly one of them"),
+        ({"plan": plan(), "evaluations": 5}, ValueError, "write exactly one of them"),
+        ({"plan": [True]}, TypeError, "`plan` is list; write what `make_plan` returned"),
+        ({"plan": plan(), "forecaster": RULE}, ValueError, "`forecaster` goes with `evaluations`"),
+        ({"evaluations": 0}, ValueError, "`evaluations` is 0; write a whole number, 1 or more"),
+        ({"evaluations": 2.5}, ValueError, "`evaluations` is 2.5"),
+        ({"evaluations": 5, "at": "blocks"}, ValueError, '`at` is \'blocks\'; write "output" or "features"'),
+        ({"evaluations": 5, "forecaster": "newton"}, TypeError, "`forecaster` is str, without a method"),
+    ],
+)
+def test_bad_arguments(pipe, arguments, error, message):
+    with pytest.raises(error, match=message):
+        accelerate(pipe, **arguments)
+    with pytest.raises(ValueError, match="is not accelerated; call `accelerate` first"):
+        report(pipe)
+
+
+def test_bad_models(pipe, network):
+    with pytest.raises(TypeError, match="`model` is str; write a diffusers pipeline"):
+        accelerate("flux", evaluations=5)
+    with pytest.raises(ValueError, match="`evaluations` needs the length of a run; write `scheduler=`"):
+        accelerate(network, evaluations=5)
+    accelerate(pipe, evaluations=5)
+    with pytest.raises(ValueError, match="is accelerated already; call `restore` first"):
+        accelerate(network, plan())
+    restore(pipe)
+    with pytest.raises(ValueError, match="forward takes no `timestep`"):
+        accelerate(torch.nn.Linear(2, 2), plan())
+    network.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    with pytest.raises(ValueError, match=r"caches enabled; call its `disable_cache\(\)`"):
+        accelerate(pipe, evaluations=5)
+
+
+def test_a_network_that_cannot_be_split_says_so():
+    unet = UNet2DModel(
+        sample_size=8, block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
+    )
+    with pytest.raises(ValueError, match=r'UNet2DModel cannot be split.*write `at="output"`'):
+        accelerate(unet, plan(), at="features")
+    assert not hasattr(unet, "_diffusers_hook")
+    accelerate(unet, plan())
