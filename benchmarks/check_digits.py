@@ -64,19 +64,20 @@ def main() -> None:
 Written by `python -m spectral_forecast.benchmarks.check_digits`.
 
 A class-conditional `FluxTransformer2DModel` of {facts["parameters"]:,} parameters
-({config["num_layers"]} double and {config["num_single_layers"]} single blocks, 64 image tokens), trained from scratch
-by flow matching on scikit-learn's 1797 handwritten digits, enlarged to 16 × 16; the class is dropped from a tenth of
-the batch, so that guidance works. Training images are shifted by up to one pixel and wrap around, which the model has
-learnt: some samples show a bright line at an edge.
+({config["num_layers"]} double and {config["num_single_layers"]} single blocks, 64 image tokens), trained from
+scratch by flow matching on scikit-learn's 1797 handwritten digits, enlarged to 16 × 16; the class is dropped from a
+tenth of the batch, so that guidance works. Training images are shifted by up to one pixel and wrap around, which the
+model has learnt: some samples show a bright line at an edge.
 
 `python -m spectral_forecast.benchmarks.train_digits` repeats it: seed {facts["seed"]}, {facts["updates"]} updates of
-{facts["batch"]} images, {facts["seconds"] / 60:.0f} minutes on {facts["threads"]} CPU threads that were shared with other
-work. Weights are stored in half precision.
+{facts["batch"]} images, {facts["seconds"] / 60:.0f} minutes on {facts["threads"]} CPU threads that were shared with
+other work. Weights are stored in half precision.
 
 ![loss](images/digits_loss.png)
 
 A support-vector classifier, fitted to half of the handwritten digits, reads {100 * held_out:.1f} % of the other
-half correctly. Of {options.count} samples of the full run (50 Euler steps, all classes equally often) it reads as intended:
+half correctly. Of {options.count} samples of the full run (50 Euler steps, all classes equally often) it reads as
+intended:
 
 | guidance | read as intended |
 |---|---|
