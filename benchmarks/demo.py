@@ -6,7 +6,6 @@ against those of the full run.
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,7 @@ def methods() -> list[Method]:
         ("Spectrum, w = 0.5", spectrum(0.5), fast, "features"),
         ("TaylorSeer, order 2", TaylorSeer(2), seer, "features"),
         ("Spectrum, w = 1, on outputs", spectrum(1.0), slow, "output"),
+        ("Spectrum, w = 0.5, on outputs", spectrum(0.5), slow, "output"),
         ("free low degrees, w = 0.5", spectrum(0.5, mode="free"), slow, "features"),
         ("free low degrees, w = 0.5, on outputs", spectrum(0.5, mode="free"), slow, "output"),
     ]
@@ -178,7 +178,6 @@ def _draw_errors(rows: list[Method], path: Path) -> None:
     figure = Figure(figsize=(9.5, 5.5), layout="constrained")
     axis = figure.subplots()
     full = rows[0].latents
-    styles: list[Callable[[], str]] = [lambda: "-", lambda: "--"]
     for number, row in enumerate(rows[1:]):
         label = f"{row.name} ({row.evaluations})"
         color = f"C{number % 10}"
@@ -188,7 +187,7 @@ def _draw_errors(rows: list[Method], path: Path) -> None:
             continue
         errors = [metrics.relative_error(mine, theirs) for mine, theirs in zip(row.latents, full, strict=True)]
         shown = np.array([np.nan if error == 0.0 else error for error in errors])
-        axis.plot(np.arange(1, STEPS + 1), shown, styles[row.at == "output"](), color=color, label=label)
+        axis.plot(np.arange(1, STEPS + 1), shown, "--" if row.at == "output" else "-", color=color, label=label)
     axis.set_yscale("log")
     axis.set_xlabel(f"step of {STEPS}; until the first forecast nothing differs")
     axis.set_ylabel("relative error of the sample against the full run")
