@@ -113,10 +113,15 @@ def test_the_network_runs_as_often_as_planned(pipe, network, at):
     block, embedder, head = (Counter(network.get_submodule(name)) for name in _COUNTED)
     accelerate(pipe, evaluations=5, forecaster=RULE, at=at)
     draw(pipe, guidance=1.0)
+    first = embedder.calls
     assert block.calls == 5
-    assert embedder.calls == head.calls == (5 if at == "output" else 12)
+    draw(pipe, guidance=1.0)
+    assert block.calls == 2 * 5
+    assert embedder.calls - first == (5 if at == "output" else 12)
+    assert head.calls == embedder.calls
+    assert first - (embedder.calls - first) == (0 if at == "output" else 3)  # resumed from the first evaluation
     draw(pipe, guidance=2.0)
-    assert block.calls == 5 + 2 * 5
+    assert block.calls == 4 * 5
 
 
 _COUNTED = ("single_transformer_blocks.1.attn.to_q", "x_embedder", "norm_out")
@@ -195,13 +200,12 @@ def test_features_are_let_go(pipe, network, at):
     accelerate(pipe, plan(), at=at)
     root = network._diffusers_hook.get_hook("spectral_forecast")
     streams, held = root.streams, []
-    draw(pipe, after_step=lambda _: held.append({name: stream.run.nbytes for name, stream in streams.items()}))
+    draw(pipe, after_step=lambda _: held.append({name: stream.nbytes for name, stream in streams.items()}))
     feature = 2 * 64 * (32 if at == "features" else 4) * 4
     assert held[3] == {"cond": 3 * feature, "uncond": 3 * feature}
     assert held[-1] == {}
     assert report(pipe).peak_bytes == 2 * 5 * feature
-    assert root.feature is None
-    assert root.forecast is None
+    assert root.split is None or (root.split.seen is None and not root.split.feature)
     hook = weakref.ref(root)
     del root
     restore(pipe)
@@ -404,7 +408,7 @@ def test_bad_models(pipe, network):
     with pytest.raises(ValueError, match="is accelerated already; call `restore` first"):
         accelerate(network, plan())
     restore(pipe)
-    with pytest.raises(ValueError, match="forward takes no `timestep`"):
+    with pytest.raises(ValueError, match="forward takes none of timestep"):
         accelerate(torch.nn.Linear(2, 2), plan())
     network.enable_cache(FirstBlockCacheConfig(threshold=0.1))
     with pytest.raises(ValueError, match=r"caches enabled; call its `disable_cache\(\)`"):
@@ -413,9 +417,102 @@ def test_bad_models(pipe, network):
 
 def test_a_network_that_cannot_be_split_says_so():
     unet = UNet2DModel(
-        sample_size=8, block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
-    )
-    with pytest.raises(ValueError, match=r'UNet2DModel cannot be split.*write `at="output"`'):
-        accelerate(unet, plan(), at="features")
-    assert not hasattr(unet, "_diffusers_hook")
+        sample_size=8,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    ).eval()
+
+    @torch.no_grad()
+    def sample():
+        x = torch.ones(1, 3, 8, 8)
+        for time in range(11, -1, -1):
+            x = x - 0.05 * unet(x, torch.tensor(time)).sample
+        return x
+
     accelerate(unet, plan())
+    expected = sample()
+    restore(unet)
+    accelerate(unet, plan(), at="features")
+    with pytest.warns(UserWarning, match="UNet2DModel cannot be split.*; outputs are forecast instead of features"):
+        assert torch.equal(sample(), expected)
+    assert report(unet).at == "output"
+    assert "cannot be split" in report(unet).events[0]
+    assert torch.equal(sample(), expected)
+    restore(unet)
+    with pytest.raises(ValueError, match=r'`at`: Flat has no list of blocks to skip; write `at="output"`'):
+        accelerate(Flat(), plan(), at="features")
+
+
+class Flat(torch.nn.Module):
+    """A network without lists of blocks."""
+
+    def forward(self, sample, timestep):
+        return sample * timestep
+
+
+class Stack(torch.nn.Module):
+    """A network with lists of blocks, each a stumbling block of its own."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.refiners = torch.nn.ModuleList(Pair() for _ in range(2))
+        self.blocks = torch.nn.ModuleList(Pair() for _ in range(3))
+        self.head = torch.nn.Linear(4, 4)
+
+    def forward(self, sample, timestep, context):
+        for block in self.refiners:
+            context, _ = block(context, context)
+        sizes = context.shape[1]
+        joint = torch.cat([context, sample + timestep], dim=1)
+        middle = joint
+        for number, block in enumerate(self.blocks):
+            joint, other = block(joint, temb=joint if self.kind == "both" else None)
+            middle = joint if number == 1 else middle
+        result = self.head(joint[:, sizes:])
+        if self.kind == "both":
+            result = result + other[:, sizes:]
+        return result + middle[:, sizes:] if self.kind == "reads the middle" else result
+
+
+class Pair(torch.nn.Module):
+    """A block that takes two streams of tokens, or one, and returns as many."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+
+    def forward(self, hidden, temb=None):
+        result = hidden + torch.tanh(self.inner(hidden))
+        return result, None if temb is None else result + torch.sin(temb)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("one", 1), ("both", 2)])
+def test_blocks_are_found_by_watching(kind, kept):
+    torch.manual_seed(0)
+    stack = Stack(kind).eval()
+    counters = [Counter(block.inner) for block in (*stack.refiners, *stack.blocks)]
+
+    @torch.no_grad()
+    def sample():
+        x, context = torch.ones(1, 6, 4), torch.full((1, 2, 4), 0.5)
+        for time in range(11, -1, -1):
+            x = x - 0.01 * stack(x, torch.tensor(time / 12), context)
+        return x
+
+    full = sample()
+    accelerate(stack, plan(rule=spectrum(mode="free")), at="features")
+    assert torch.allclose(sample(), full, rtol=0.05)
+    assert [counter.calls for counter in counters] == [12 + 5] * 5
+    assert report(stack).at == "features"
+    assert report(stack).peak_bytes == 5 * kept * (8 * 4 * 4)
+
+
+def test_a_network_whose_head_reads_the_middle_is_not_split():
+    torch.manual_seed(0)
+    stack = Stack("reads the middle").eval()
+    accelerate(stack, plan(), at="features")
+    with pytest.warns(UserWarning, match="resumed from its last block, it gives another result"), torch.no_grad():
+        stack(torch.ones(1, 6, 4), torch.tensor(1.0), torch.ones(1, 2, 4))
+    assert report(stack).at == "output"

@@ -15,15 +15,16 @@ from typing import Any, Literal, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry
-from diffusers.hooks._helpers import TransformerBlockRegistry
 
 from spectral_forecast import LinearForecaster, Plan, spectrum
-from spectral_forecast.adapters.diffusers._hook import BlockHook, RootHook, Settings
+from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
 from spectral_forecast.adapters.diffusers._report import Report
+from spectral_forecast.adapters.diffusers._split import BlockHook, Split
 
 __all__ = ["Report", "accelerate", "report", "restore"]
 
 _NAME = "spectral_forecast"
+_TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
 _Model = TypeVar("_Model", bound="DiffusionPipeline | torch.nn.Module")
 
 
@@ -52,8 +53,9 @@ def accelerate(
         The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
-        block hands to the head; the blocks are skipped and the embedding and the head run, for transformers whose
-        blocks diffusers describes.
+        block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
+        found by watching the first evaluation, which is then resumed once to see that the result is the same. A
+        network that cannot be split says so, in a warning and in the report, and its outputs are forecast.
     scheduler : SchedulerMixin, optional
         The scheduler that drives a network given without its pipeline. Without one, give a plan; the steps are
         then told apart by their timesteps, and a run begins when time goes back.
@@ -66,7 +68,7 @@ def accelerate(
     ------
     ValueError
         If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
-        of diffusers' own caches is on, or if it cannot be split and ``at`` is "features".
+        of diffusers' own caches is on, or if ``at`` is "features" and the network has no lists of blocks.
 
     Notes
     -----
@@ -80,13 +82,15 @@ def accelerate(
     if getattr(network, "is_cache_enabled", False):
         raise ValueError("`model` has one of diffusers' caches enabled; call its `disable_cache()` first.")
     signature = inspect.signature(network.forward)
-    if "timestep" not in signature.parameters:
-        raise ValueError(f"`model`: {type(network).__name__}.forward takes no `timestep`; use `plan.start()` yourself.")
-    root = RootHook(settings, signature, (lambda: None) if clock is None else clock)
-    blocks = _blocks(network) if at == "features" else []
-    for block, layout in blocks:
-        hook = BlockHook(root, inspect.signature(block.forward), layout)
-        HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+    time_name = next((name for name in _TIME_NAMES if name in signature.parameters), None)
+    if time_name is None:
+        raise ValueError(
+            f"`model`: {type(network).__name__}.forward takes none of {', '.join(_TIME_NAMES)}; "
+            "use `plan.start()` in your own loop."
+        )
+    root = RootHook(settings, signature, time_name, (lambda: None) if clock is None else clock)
+    if at == "features":
+        root.split = _split(network)
     registry = HookRegistry.check_if_exists_or_initialize(network)
     registry.register_hook(root, _NAME)
     registry.invalidate_child_registries_cache()
@@ -178,23 +182,18 @@ def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_cloc
     return Settings(None, rule, evaluations, at)
 
 
-def _blocks(network: torch.nn.Module) -> list[tuple[torch.nn.Module, Any]]:
-    """Return the network's own lists of blocks, each with diffusers' description of what goes in and out."""
-    found = []
-    for name, child in network.named_children():
-        if not isinstance(child, torch.nn.ModuleList) or "block" not in name:
-            continue
-        for block in child:
-            try:
-                found.append((block, TransformerBlockRegistry.get(type(block))))
-            except ValueError:
-                raise ValueError(
-                    f"`at`: {type(network).__name__} cannot be split, since diffusers does not describe "
-                    f'{type(block).__name__}; write `at="output"`.'
-                ) from None
-    if not found:
+def _split(network: torch.nn.Module) -> Split:
+    """Put a hook on every block in the network's own lists of modules."""
+    lists = [child for child in network.children() if isinstance(child, torch.nn.ModuleList) and len(child)]
+    if not lists:
         raise ValueError(f'`at`: {type(network).__name__} has no list of blocks to skip; write `at="output"`.')
-    return found
+    whole = sum(parameter.numel() for parameter in network.parameters())
+    split = Split([sum(parameter.numel() for parameter in blocks.parameters()) / whole for blocks in lists])
+    for group, blocks in enumerate(lists):
+        for block in blocks:
+            hook = BlockHook(split, group)
+            HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+    return split
 
 
 def _hook(network: torch.nn.Module) -> RootHook | None:
