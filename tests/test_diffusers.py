@@ -7,11 +7,22 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FirstBlockCacheConfig,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    LCMScheduler,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.benchmarks import digits
 
 RULE = spectrum(0.5, mode="free")
@@ -337,11 +348,43 @@ def test_a_plan_for_another_length_is_not_used(pipe):
     assert report(pipe).evaluations == 5
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_short_runs(pipe, at, steps):
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_short_runs_are_evaluated_throughout(pipe, at, steps):
     full = draw(pipe, steps=steps)
-    accelerate(pipe, evaluations=14, at=at)
-    assert torch.equal(draw(pipe, steps=steps), full)
+    accelerate(pipe, evaluations=3, at=at)
+    with pytest.warns(UserWarning, match=f"a run of {steps} steps has none to spare.*Take more steps"):
+        assert torch.equal(draw(pipe, steps=steps), full)
+    assert report(pipe).evaluations == steps
+    assert "none to spare" in report(pipe).events[0]
+    draw(pipe, steps=8)
+    assert report(pipe).evaluations == 3
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_short_plans_are_followed(pipe, at, steps):
+    full = draw(pipe, steps=steps)
+    accelerate(pipe, plan(steps, [0]), at=at)
+    result = draw(pipe, steps=steps)
+    assert report(pipe).evaluated["cond"] == [0]
+    assert torch.equal(result, full) == (steps == 1)
+
+
+def test_schedulers_that_add_noise_are_evaluated_throughout(pipe):
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True)
+    accelerate(pipe, evaluations=5)
+    with pytest.warns(UserWarning, match="FlowMatchEulerDiscreteScheduler adds noise at every step"):
+        draw(pipe)
+    assert report(pipe).evaluations == 12
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    draw(pipe)
+    assert report(pipe).evaluations == 5
+
+
+def test_which_schedulers_add_noise():
+    noisy = [DDPMScheduler(), DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), LCMScheduler()]
+    assert all("adds noise" in refusal(scheduler, 50) for scheduler in noisy)
+    smooth = [DDIMScheduler(), DPMSolverMultistepScheduler(), UniPCMultistepScheduler(), None]
+    assert not any(refusal(scheduler, 50) for scheduler in smooth)
 
 
 def test_half_precision(pipe, at):

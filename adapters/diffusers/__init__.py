@@ -73,7 +73,9 @@ def accelerate(
     Notes
     -----
     Whenever something about a step is unexpected (another shape or dtype, steps left out, a result that is not
-    finite), the network is evaluated, the features kept so far are dropped and the report says so.
+    finite), the network is evaluated, the features kept so far are dropped and the report says so. In runs of fewer
+    than 8 steps, and with schedulers that add noise at every step, ``evaluations`` forecasts nothing and a warning
+    says why; a plan is followed all the same.
     """
     network, clock = _network(model, scheduler)
     settings = _settings(plan, evaluations, forecaster, at, has_clock=clock is not None)
@@ -145,7 +147,7 @@ def report(model: DiffusionPipeline | torch.nn.Module) -> Report:
 
 
 def _network(model: Any, scheduler: Any) -> tuple[torch.nn.Module, Any]:
-    """Return the network of a pipeline, and a callable that gives its scheduler's timesteps (or None)."""
+    """Return the network of a pipeline, and a callable that gives its scheduler (or None)."""
     if isinstance(model, DiffusionPipeline):
         if getattr(model, "transformer_2", None) is not None:
             raise ValueError("`model` has two transformers; accelerate each with `scheduler=pipe.scheduler`.")
@@ -154,10 +156,10 @@ def _network(model: Any, scheduler: Any) -> tuple[torch.nn.Module, Any]:
             raise ValueError(f"`model`: {type(model).__name__} has no `transformer` and no `unet`; give the network.")
         # Weak, so that the network does not keep its pipeline alive; the pipeline's scheduler may be exchanged.
         owner = weakref.ref(model)
-        return network, lambda: getattr(getattr(owner(), "scheduler", None), "timesteps", None)
+        return network, lambda: getattr(owner(), "scheduler", None)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"`model` is {type(model).__name__}; write a diffusers pipeline or its transformer.")
-    return model, None if scheduler is None else lambda: scheduler.timesteps
+    return model, None if scheduler is None else lambda: scheduler
 
 
 def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_clock: bool) -> Settings:

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from spectral_forecast import LinearForecaster, Plan, make_plan, schedules
 from spectral_forecast.adapters.diffusers._clock import Clock, Moment
 from spectral_forecast.adapters.diffusers._report import Report
+from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
 from spectral_forecast.adapters.diffusers._stream import Stream
 
@@ -64,13 +65,13 @@ class RootHook(ModelHook):
     _is_stateful = True
 
     def __init__(
-        self, settings: Settings, signature: inspect.Signature, time_name: str, timesteps: Callable[[], Any]
+        self, settings: Settings, signature: inspect.Signature, time_name: str, scheduler: Callable[[], Any]
     ) -> None:
         super().__init__()
         self.settings = settings
         self.signature = signature
         self.time_name = time_name
-        self.timesteps = timesteps  # () -> the scheduler's timesteps, or None without a scheduler
+        self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
         self.contexts = StateManager(BaseState)  # diffusers writes the cache context here
         self.report = Report("", settings.at, repr(settings.forecaster or "plan").strip("'"))
         self.clock = Clock()
@@ -89,21 +90,23 @@ class RootHook(ModelHook):
         def forward() -> Any:
             return self.fn_ref.original_forward(*args, **kwargs)
 
-        if moment.step < 0 or self.plan is None:
-            return forward()
         step = moment.step - self.begin
+        if moment.step < 0 or self.plan is None:
+            if moment.step >= 0:
+                self.report.count(moment.stream, step, evaluated=True)
+            return forward()
         stream = self._stream(moment, step, _describe(call.arguments))
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
-                self.report.forecast[moment.stream].append(step)
+                self.report.count(moment.stream, step, evaluated=False)
                 self._finish(moment, step)
                 return result
             stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
         result, feature, form = self._evaluate(module, forward)
         self._keep(stream, moment, step, feature)
         stream.form, stream.input = form, _describe(call.arguments)
-        self.report.evaluated[moment.stream].append(step)
+        self.report.count(moment.stream, step, evaluated=True)
         self._finish(moment, step)
         return result
 
@@ -120,22 +123,9 @@ class RootHook(ModelHook):
             context = self.contexts.context.name
         except ValueError:  # many pipelines set none
             context = None
-        moment = self.clock.read(arguments[self.time_name], context, self.timesteps())
+        moment = self.clock.read(arguments[self.time_name], context, getattr(self.scheduler(), "timesteps", None))
         if moment.new_run:
-            self.streams.clear()
-            self.begin = moment.step
-            remaining = self.clock.remaining()
-            if self.settings.plan is not None or self.plan is None or self.plan.steps != remaining:
-                self.plan = self.settings.plan_for(remaining)
-            self.report = Report(
-                type(module).__name__,
-                "output" if self.split is None else "features",
-                self.report.forecaster,
-                runs=self.report.runs + 1,
-                steps=self.plan.steps if self.plan else remaining or 0,
-            )
-            if self.plan is None:
-                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {remaining}")
+            self._begin(module, moment)
         elif moment.step >= 0 and self.plan and moment.step - self.begin >= self.plan.steps:
             self._note(moment, f"the plan has {self.plan.steps} steps and is over")
             self.plan = None
@@ -143,12 +133,28 @@ class RootHook(ModelHook):
             self._note(moment, moment.oddity)
         return moment
 
+    def _begin(self, module: torch.nn.Module, moment: Moment) -> None:
+        """Begin a run: forget the last one, and plan this one."""
+        self.streams.clear()
+        self.begin = moment.step
+        steps = self.clock.remaining()
+        runs, at = self.report.runs + 1, "output" if self.split is None else "features"
+        self.report = Report(type(module).__name__, at, self.report.forecaster, runs=runs)
+        against = "" if self.settings.plan is not None else refusal(self.scheduler(), steps)
+        if against:
+            warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
+            self._note(moment, against)
+            self.plan = None
+        elif self.settings.plan is not None or self.plan is None or self.plan.steps != steps:
+            self.plan = self.settings.plan_for(steps)
+            if self.plan is None:
+                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
+        self.report.steps = self.plan.steps if self.plan else steps or 0
+
     def _stream(self, moment: Moment, step: int, given: str) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
         stream = self.streams.get(moment.stream)
         if stream is None:
-            self.report.evaluated.setdefault(moment.stream, [])
-            self.report.forecast.setdefault(moment.stream, [])
             if step > 0:
                 return self._restart(moment, step, "was first seen in the middle of the run")
             stream = self.streams[moment.stream] = Stream(self.plan, 0)

@@ -44,6 +44,12 @@ class Report:
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
 
+    def count(self, stream: str, step: int, *, evaluated: bool) -> None:
+        """Count a step of a stream."""
+        for steps in (self.evaluated, self.forecast):
+            steps.setdefault(stream, [])
+        (self.evaluated if evaluated else self.forecast)[stream].append(step)
+
     @property
     def evaluations(self) -> int:
         """Evaluations of the stream that had most of them."""
