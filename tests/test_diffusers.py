@@ -17,6 +17,8 @@ from diffusers import (
     LCMScheduler,
     UNet2DModel,
     UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
 )
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 
@@ -559,3 +561,72 @@ def test_a_network_whose_head_reads_the_middle_is_not_split():
     with pytest.warns(UserWarning, match="resumed from its last block, it gives another result"), torch.no_grad():
         stack(torch.ones(1, 6, 4), torch.tensor(1.0), torch.ones(1, 2, 4))
     assert report(stack).at == "output"
+
+
+@pytest.mark.parametrize("kind", ["output", "features"])
+def test_two_transformers_take_turns(kind):
+    """Wan 2.2: one network for high noise, one for low; each has features of its own."""
+    torch.manual_seed(0)
+    config = {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 4,
+        "out_channels": 4,
+        "text_dim": 8,
+        "freq_dim": 16,
+        "ffn_dim": 32,
+        "num_layers": 2,
+    }
+    high, low = (WanTransformer3DModel(**config).eval() for _ in range(2))
+    pipe = WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=None,
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+        transformer=high,
+        transformer_2=low,
+        boundary_ratio=0.8,
+    )
+    pipe.set_progress_bar_config(disable=True)
+
+    def video(steps=20):
+        embeds = torch.linspace(-1, 1, 24).reshape(1, 3, 8)
+        return pipe(
+            prompt_embeds=embeds,
+            negative_prompt_embeds=-embeds,
+            guidance_scale=3.0,
+            num_inference_steps=steps,
+            num_frames=5,
+            height=32,
+            width=32,
+            output_type="latent",
+            generator=torch.Generator().manual_seed(0),
+        ).frames
+
+    full = video()
+    with pytest.raises(ValueError, match="`plan`: a pipeline with two transformers needs `evaluations`"):
+        accelerate(pipe, plan())
+    counters = [Counter(network.blocks[0].attn1.to_q) for network in (high, low)]
+    accelerate(pipe, evaluations=8, at=kind)
+    first = video()
+    assert torch.allclose(first, full, rtol=0.2, atol=0.2)
+    assert not torch.equal(first, full)
+    told = report(pipe)
+    assert list(told.evaluated) == [
+        "transformer cond",
+        "transformer uncond",
+        "transformer_2 cond",
+        "transformer_2 uncond",
+    ]
+    switch = told.evaluated["transformer_2 cond"][0]
+    steps = sorted(told.evaluated["transformer cond"] + told.forecast["transformer cond"])
+    assert steps == list(range(switch))
+    assert told.evaluated["transformer_2 cond"][:3] == [switch, switch + 1, switch + 2]
+    assert max(told.forecast["transformer_2 cond"] + told.evaluated["transformer_2 cond"]) == 19
+    assert [counter.calls for counter in counters] == [
+        2 * len(told.evaluated[name]) for name in ("transformer cond", "transformer_2 cond")
+    ]
+    assert torch.equal(video(), first)
+    restore(pipe)
+    assert torch.equal(video(), full)

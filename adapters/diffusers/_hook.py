@@ -32,11 +32,18 @@ class Settings:
     forecaster: LinearForecaster | None
     evaluations: int | None
     at: str
+    shared: bool = False  # whether the network is one of several that share a run's steps
 
-    def plan_for(self, steps: int | None) -> Plan | None:
-        """Return the plan of a run of ``steps``; None where the given one does not fit."""
+    def plan_for(self, steps: int | None, begin: int) -> Plan | None:
+        """Return the plan of a run of ``steps`` from the scheduler's step ``begin`` on; None if the given one is not.
+
+        Where networks take turns, the evaluations are those of the whole list of steps, and the one that takes over
+        begins with an empty ring.
+        """
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
+        if self.shared and begin > 0:
+            return self.plan_after(schedules.budget(begin + steps, min(self.evaluations, begin + steps)), begin)
         evaluate = schedules.budget(steps, min(self.evaluations, steps))
         return self._tabulate(evaluate, 0, steps)
 
@@ -146,7 +153,7 @@ class RootHook(ModelHook):
             self._note(moment, against)
             self.plan = None
         elif self.settings.plan is not None or self.plan is None or self.plan.steps != steps:
-            self.plan = self.settings.plan_for(steps)
+            self.plan = self.settings.plan_for(steps, self.begin)
             if self.plan is None:
                 self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
         self.report.steps = self.plan.steps if self.plan else steps or 0
