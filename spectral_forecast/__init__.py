@@ -13,10 +13,14 @@ from spectral_forecast._checks import FitError
 from spectral_forecast._typing import LinearForecaster
 from spectral_forecast.combine import combine
 from spectral_forecast.forecasters import (
+    AdamsBashforth,
     AnalyticKernel,
     Blaschke,
     Chebyshev,
     Combination,
+    FloaterHormann,
+    FoCa,
+    Hermite,
     LinearRule,
     Newton,
     Reuse,
@@ -33,11 +37,15 @@ except PackageNotFoundError:  # a bare checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "AdamsBashforth",
     "AnalyticKernel",
     "Blaschke",
     "Chebyshev",
     "Combination",
     "FitError",
+    "FloaterHormann",
+    "FoCa",
+    "Hermite",
     "LinearForecaster",
     "LinearRule",
     "Newton",
