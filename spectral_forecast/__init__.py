@@ -8,11 +8,12 @@ package imports no framework.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from spectral_forecast import bounds, metrics, schedules
+from spectral_forecast import bounds, gram, metrics, schedules
 from spectral_forecast._checks import FitError
-from spectral_forecast._typing import LinearForecaster
+from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
 from spectral_forecast.combine import combine
 from spectral_forecast.forecasters import (
+    DMD,
     AdamsBashforth,
     AnalyticKernel,
     Blaschke,
@@ -20,16 +21,19 @@ from spectral_forecast.forecasters import (
     Combination,
     FloaterHormann,
     FoCa,
+    GramRule,
     Hermite,
     LinearRule,
     Newton,
     Reuse,
+    Shanks,
+    Shrink,
     TaylorSeer,
     spectrum,
 )
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
-from spectral_forecast.sampling import Run
+from spectral_forecast.sampling import GramRun, Run
 
 try:
     __version__ = version("spectral-forecast")
@@ -37,6 +41,7 @@ except PackageNotFoundError:  # a bare checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "DMD",
     "AdamsBashforth",
     "AnalyticKernel",
     "Blaschke",
@@ -45,6 +50,10 @@ __all__ = [
     "FitError",
     "FloaterHormann",
     "FoCa",
+    "Forecaster",
+    "GramForecaster",
+    "GramRule",
+    "GramRun",
     "Hermite",
     "LinearForecaster",
     "LinearRule",
@@ -52,9 +61,12 @@ __all__ = [
     "Plan",
     "Reuse",
     "Run",
+    "Shanks",
+    "Shrink",
     "TaylorSeer",
     "bounds",
     "combine",
+    "gram",
     "make_plan",
     "metrics",
     "ridge_weights",

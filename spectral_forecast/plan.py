@@ -156,7 +156,7 @@ def make_plan(
     run = _checks.mask("evaluate", evaluate, clock.size)
     evaluations = int(run.sum())
     rows = evaluations if keep is None else min(_checks.integer("keep", keep, least=1), evaluations)
-    tau = _map(clock, span)
+    tau = map_clock(clock, span)
     if isinstance(forecaster, LinearRule) and clock.size > 1:
         scale = (tau[-1] - tau[0]) / (clock[-1] - clock[0])
         forecaster = forecaster.with_step(_step(tau), scale=scale)
@@ -176,7 +176,7 @@ def make_plan(
     return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
 
 
-def _map(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
+def map_clock(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
     """Map the clock onto [-1, 1]."""
     if span is None and clock.size == 1:
         return np.array([-1.0])

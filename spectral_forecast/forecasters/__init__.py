@@ -3,11 +3,16 @@
 from spectral_forecast.forecasters.analytic import AnalyticKernel, Blaschke
 from spectral_forecast.forecasters.base import Combination, LinearRule
 from spectral_forecast.forecasters.chebyshev import Chebyshev, spectrum
+from spectral_forecast.forecasters.dmd import DMD
+from spectral_forecast.forecasters.gram_rule import GramRule
+from spectral_forecast.forecasters.mixture import Shrink
 from spectral_forecast.forecasters.polynomial import Newton, Reuse, TaylorSeer
 from spectral_forecast.forecasters.rational import FloaterHormann
+from spectral_forecast.forecasters.shanks import Shanks
 from spectral_forecast.forecasters.steps import AdamsBashforth, FoCa, Hermite
 
 __all__ = [
+    "DMD",
     "AdamsBashforth",
     "AnalyticKernel",
     "Blaschke",
@@ -15,10 +20,13 @@ __all__ = [
     "Combination",
     "FloaterHormann",
     "FoCa",
+    "GramRule",
     "Hermite",
     "LinearRule",
     "Newton",
     "Reuse",
+    "Shanks",
+    "Shrink",
     "TaylorSeer",
     "spectrum",
 ]
