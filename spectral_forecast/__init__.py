@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from spectral_forecast import bounds, gram, metrics, schedules
 from spectral_forecast._checks import FitError
 from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
+from spectral_forecast.adaptive import GramRun, TCPadeRun
 from spectral_forecast.combine import combine
 from spectral_forecast.forecasters import (
     DMD,
@@ -29,11 +30,14 @@ from spectral_forecast.forecasters import (
     Shanks,
     Shrink,
     TaylorSeer,
+    TCPade,
+    TCPadePaper,
+    TCPadeReleased,
     spectrum,
 )
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
-from spectral_forecast.sampling import GramRun, Run
+from spectral_forecast.sampling import Run
 
 try:
     __version__ = version("spectral-forecast")
@@ -63,6 +67,10 @@ __all__ = [
     "Run",
     "Shanks",
     "Shrink",
+    "TCPade",
+    "TCPadePaper",
+    "TCPadeReleased",
+    "TCPadeRun",
     "TaylorSeer",
     "bounds",
     "combine",

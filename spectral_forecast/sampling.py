@@ -12,20 +12,16 @@ Ten lines around any loop, with arrays of any library::
         x = step(x, feature, t)
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import ArrayLike, NDArray
 
-from spectral_forecast import gram
-from spectral_forecast._typing import Array, GramForecaster, Times, Weights
+from spectral_forecast._typing import Array, Weights
 from spectral_forecast.combine import combine
-from spectral_forecast.forecasters.polynomial import Reuse
-from spectral_forecast.plan import Plan, make_plan, map_clock
+from spectral_forecast.plan import Plan
 
-__all__ = ["GramRun", "Run"]
+__all__ = ["Run"]
 
 
 class Run:
@@ -132,75 +128,6 @@ class Run:
         missing = self._next + np.flatnonzero(self.plan.evaluate[self._next : step])
         if missing.size:
             raise ValueError(f"`step` is {step}, but step {missing[0]} is not kept yet; `keep` every evaluated step.")
-
-
-class GramRun(Run):
-    """A run whose weights are made at run time, by a `GramForecaster`: the same loop as with `Run`.
-
-    Parameters
-    ----------
-    forecaster : GramForecaster
-    times, evaluate, span, keep
-        The run's clock and schedule, as for `make_plan`.
-    check_finite : bool
-        As for `Run`.
-    reduce : callable, optional
-        As for `gram.row`, when features are spread over several devices.
-
-    Attributes
-    ----------
-    gram : ndarray of float64, shape (K, K)
-        The Gram matrix of the features kept now.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spectral_forecast import GramRun, Shanks, schedules
-    >>> run = GramRun(Shanks(), np.arange(5), schedules.mask(5, [0, 1, 2]))
-    >>> for i in range(5):
-    ...     if run.evaluates(i):
-    ...         run.keep(i, np.array([0.5**i, 3.0 - 0.5**i]))
-    ...     else:
-    ...         print(i, run.forecast(i))
-    3 [0.125 2.875]
-    4 [0.0625 2.9375]
-    """
-
-    def __init__(
-        self,
-        forecaster: GramForecaster,
-        times: Times,
-        evaluate: ArrayLike,
-        *,
-        span: tuple[float, float] | None = None,
-        keep: int | None = None,
-        check_finite: bool = True,
-        reduce: Callable[[Array], Array] | None = None,
-    ) -> None:
-        super().__init__(make_plan(Reuse(), times, evaluate, span=span, keep=keep), check_finite=check_finite)
-        self.forecaster = forecaster
-        self.gram = np.zeros((0, 0))
-        self._tau = map_clock(np.asarray(times, dtype=np.float64), span)
-        self._reduce = reduce
-
-    def keep(self, step: int, feature: Array) -> None:
-        """Keep a copy of the feature of an evaluated step, and its inner products; see `Run.keep`."""
-        kept = [self._ring[slot] for slot in self._rows()]
-        super().keep(step, feature)
-        products = gram.row(kept, self._ring[self.plan.slot[step]], reduce=self._reduce)
-        self.gram = gram.append(self.gram, products)[-self.plan.kept :, -self.plan.kept :]
-
-    def _rows(self) -> NDArray[np.intp]:
-        """Ring rows of the features kept now, oldest first."""
-        steps = self.plan.nodes(self._next)
-        return np.argsort(steps)[np.count_nonzero(steps < 0) :]
-
-    def _weights(self, step: int) -> Weights:
-        rows = self._rows()
-        times = self._tau[self.plan.nodes(self._next)[rows]]
-        w = np.zeros(self.plan.kept)
-        w[rows] = self.forecaster.weights(times, float(self._tau[step]), self.gram)
-        return w
 
 
 def _trait(array: Array, name: str) -> Any:

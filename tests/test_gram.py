@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from laws import FORECASTERS, nodes
 
 import spectral_forecast as sf
-from spectral_forecast import DMD, GramRun, Newton, Reuse, Shanks, Shrink, TaylorSeer, gram, schedules, spectrum
+from spectral_forecast import DMD, GramRun, Newton, Reuse, Shanks, Shrink, TaylorSeer, TCPade, gram, schedules, spectrum
 
 RULES = [
     Shanks(),
@@ -19,6 +19,7 @@ RULES = [
     DMD(history=4, cap=True),
     Shrink(spectrum(), Newton(1)),
     Shrink(Newton(2), TaylorSeer(1)),
+    TCPade(),
 ]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=repr)
 

@@ -10,6 +10,9 @@ from spectral_forecast.forecasters.polynomial import Newton, Reuse, TaylorSeer
 from spectral_forecast.forecasters.rational import FloaterHormann
 from spectral_forecast.forecasters.shanks import Shanks
 from spectral_forecast.forecasters.steps import AdamsBashforth, FoCa, Hermite
+from spectral_forecast.forecasters.tcpade import TCPade
+from spectral_forecast.forecasters.tcpade_paper import TCPadePaper
+from spectral_forecast.forecasters.tcpade_released import TCPadeReleased
 
 __all__ = [
     "DMD",
@@ -27,6 +30,9 @@ __all__ = [
     "Reuse",
     "Shanks",
     "Shrink",
+    "TCPade",
+    "TCPadePaper",
+    "TCPadeReleased",
     "TaylorSeer",
     "spectrum",
 ]
