@@ -64,7 +64,7 @@ def row(
         return xp.astype(array, xp.float32) if narrow else array
 
     total = _widest(xp, feature)
-    if not kept:
+    if len(kept) == 0:
         products = [wide(feature) * wide(feature)]
     else:
         newest = wide(kept[-1])
@@ -112,7 +112,8 @@ def append(gram: Gram, row: NDArray[np.float64]) -> Gram:
     change[:count, -1] = -1.0
     change[count - 1, count - 1] = 0.0
     change[-1, count - 1] = 1.0
-    return np.asarray(change @ extended @ change.T)
+    matrix = change @ extended @ change.T
+    return np.asarray(0.5 * (matrix + matrix.T))  # symmetric to the last digit
 
 
 def norm(gram: Gram, coefficients: ArrayLike) -> float:

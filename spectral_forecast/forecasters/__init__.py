@@ -7,6 +7,7 @@ from spectral_forecast.forecasters.dmd import DMD
 from spectral_forecast.forecasters.gram_rule import GramRule
 from spectral_forecast.forecasters.mixture import Shrink
 from spectral_forecast.forecasters.polynomial import Newton, Reuse, TaylorSeer
+from spectral_forecast.forecasters.profile import Profile
 from spectral_forecast.forecasters.rational import FloaterHormann
 from spectral_forecast.forecasters.shanks import Shanks
 from spectral_forecast.forecasters.steps import AdamsBashforth, FoCa, Hermite
@@ -27,6 +28,7 @@ __all__ = [
     "Hermite",
     "LinearRule",
     "Newton",
+    "Profile",
     "Reuse",
     "Shanks",
     "Shrink",
