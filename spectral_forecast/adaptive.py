@@ -134,8 +134,6 @@ class TCPadeRun:
     7
     """
 
-    _longest = 5
-
     def __init__(self, form: Form, steps: int, evaluate: ArrayLike | None = None) -> None:
         if not isinstance(form, Form):
             raise TypeError(f"`form` is {form!r}; write TCPade(), TCPadePaper() or TCPadeReleased().")
@@ -187,7 +185,7 @@ class TCPadeRun:
         return 2.0 * step / len(self._mask) - 1.0
 
     def _remember(self, step: int, residual: Array) -> None:
-        self._kept = [*self._kept, (self._time(step), residual)][-self._longest :]
+        self._kept = [*self._kept, (self._time(step), residual)][-self.form.history :]
 
     def _follow(self, step: int, inputs: Array) -> None:
         # A copy, because samplers update arrays in place.

@@ -143,6 +143,7 @@ class TCPade(GramRule):
 
     affine = False
     least: ClassVar[int] = 1
+    history: ClassVar[int] = 3
     recursive: ClassVar[bool] = False
     follow: ClassVar[float] = 0.0
 

@@ -53,6 +53,7 @@ class TCPadePaper:
     modulation: float = 10.0
 
     least: ClassVar[int] = 1
+    history: ClassVar[int] = 3
     recursive: ClassVar[bool] = False
     follow: ClassVar[float] = 0.0
 

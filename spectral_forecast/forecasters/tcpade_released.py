@@ -61,6 +61,7 @@ class TCPadeReleased:
     order: int = 3
 
     least: ClassVar[int] = 3
+    history: ClassVar[int] = 5
     recursive: ClassVar[bool] = True
     follow: ClassVar[float] = 0.2
 
