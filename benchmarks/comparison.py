@@ -3,6 +3,8 @@
 Run ``python -m spectral_forecast.benchmarks.comparison`` at the top of the repository. It needs NumPy only.
 """
 
+# ruff: noqa: RUF001 the page names its Greek letters
+
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +133,8 @@ and the times alone. It says how much a rule can go wrong and what it costs, not
 
 ## Rules whose weights depend on times only (class T)
 
-The setting: {steps} steps on the clock of the paper (step i is at 2 i / {steps} - 1), steps {evaluated} evaluated, and a
-forecast 1, 2, 4 or 8 steps after the last of them.
+The setting: {steps} steps on the clock of the paper (step i is at 2 i / {steps} - 1), steps {evaluated} evaluated,
+and a forecast 1, 2, 4 or 8 steps after the last of them.
 
 * *keeps*: the polynomials in time that the rule reproduces on any nodes.
 * *Σ|w|*: the factor by which noise in the kept features is amplified at worst.

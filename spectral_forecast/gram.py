@@ -64,13 +64,18 @@ def row(
         return xp.astype(array, xp.float32) if narrow else array
 
     total = _widest(xp, feature)
+
+    def inner(x: Array, y: Array) -> Array:
+        return xp.sum(x * y, dtype=total)
+
     if len(kept) == 0:
-        products = [wide(feature) * wide(feature)]
+        products = [inner(wide(feature), wide(feature))]
     else:
         newest = wide(kept[-1])
         change = wide(feature) - newest
-        products = [(wide(old) - newest) * change for old in kept[:-1]] + [newest * change, change * change]
-    sums = xp.stack([xp.sum(product, dtype=total) for product in products])
+        products = [inner(wide(old) - newest, change) for old in kept[:-1]]
+        products += [inner(newest, change), inner(change, change)]
+    sums = xp.stack(products)
     sums = sums if reduce is None else reduce(sums)
     # One transfer where the library has a way to do it.
     values = sums.tolist() if hasattr(sums, "tolist") else [float(sums[k]) for k in range(len(products))]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from array_api_compat import array_namespace
 from conftest import to_numpy
 from hypothesis import given, settings
@@ -285,6 +286,18 @@ def test_is_data(rule):
     assert hash(clone) == hash(rule)
     assert isinstance(rule, sf.GramForecaster)
     assert not isinstance(rule, sf.LinearRule)
+
+
+def test_forecasts_leave_the_features_where_they_are():
+    """PyTorch's "meta" device has no values: whatever brought one to the host would fail on it."""
+    features = [torch.ones(5, device="meta") for _ in range(6)]
+    times, t = np.linspace(-1.0, 0.0, 6), 0.25
+    for rule in FORECASTERS:
+        assert sf.combine(rule.weights(times, t), features).device.type == "meta"
+    values = np.random.default_rng(0).normal(size=(6, 5))
+    for rule in RULES:
+        # Its K x K numbers are all that a Gram rule reads.
+        assert sf.combine(rule.weights(times, t, matrix(values)), features).device.type == "meta"
 
 
 def test_a_run_drops_the_oldest(xp):
