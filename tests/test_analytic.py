@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from laws import nodes
 from test_ridge import solve
 
-from spectral_forecast import AnalyticKernel, Blaschke, Newton
+from spectral_forecast import AnalyticKernel, Blaschke, Newton, schedules
 from spectral_forecast.forecasters.analytic import kernel
 
 points = st.floats(-1.0, 1.0)
@@ -42,26 +42,44 @@ def exact_kernel(x, y, rho, degree):
     return sum(a * b / rho ** (2 * m) for m, (a, b) in enumerate(pairs))
 
 
-@pytest.mark.parametrize("ridge", ["1e-12", "1e-8", "1e-3", "1"])
-@pytest.mark.parametrize("drift", [-1, 0, 1])
-def test_weights_are_universal_kriging_in_exact_arithmetic(ridge, drift):
-    steps, target, degree, rho = [0, 1, 2, 4, 6, 9], 12, 56, Fraction(2)
-    times, t = [Fraction(2 * step, 20) - 1 for step in steps], Fraction(2 * target, 20) - 1
+def exact_kriging(ridge, drift, steps=(0, 1, 2, 4, 6, 9), target=12, length=20):
+    """Times, target, weights and squared power function by the bordered system, in fractions, for rho = 2."""
+    degree, rho = 56, Fraction(2)
+    times, t = [Fraction(2 * step, length) - 1 for step in steps], Fraction(2 * target, length) - 1
     columns = range(drift + 1)
     matrix = [
         [exact_kernel(x, y, rho, degree) + (Fraction(ridge) if x == y else 0) for y in times] + [x**j for j in columns]
         for x in times
     ]
     matrix += [[y**j for y in times] + [0 for _ in columns] for j in columns]
-    right = [exact_kernel(x, t, rho, degree) for x in times]
-    solution = solve(matrix, right + [t**j for j in columns])
-    expected = np.array([float(value) for value in solution[: len(times)]])
+    right = [exact_kernel(x, t, rho, degree) for x in times] + [t**j for j in columns]
+    solution = solve(matrix, right)
+    explained = sum(a * b for a, b in zip(solution, right, strict=True))
+    weights = np.array([float(value) for value in solution[: len(times)]])
+    nodes = np.array([float(x) for x in times])
+    return nodes, float(t), weights, float(exact_kernel(t, t, rho, degree) - explained)
+
+
+@pytest.mark.parametrize("ridge", ["1e-12", "1e-8", "1e-3", "1"])
+@pytest.mark.parametrize("drift", [-1, 0, 1])
+def test_weights_are_universal_kriging_in_exact_arithmetic(ridge, drift):
+    times, t, expected, squared = exact_kriging(ridge, drift)
     rule = AnalyticKernel(2.0, float(Fraction(ridge)), drift)
-    weights = rule.weights([float(x) for x in times], float(t))
-    assert np.abs(weights - expected).max() <= 1e-10 * np.abs(expected).sum()
-    explained = sum(a * b for a, b in zip(solution, right + [t**j for j in columns], strict=True))
-    squared = exact_kernel(t, t, rho, degree) - explained
-    assert rule.power([float(x) for x in times], float(t)) ** 2 == pytest.approx(float(squared), rel=1e-9)
+    assert np.abs(rule.weights(times, t) - expected).max() <= 1e-10 * np.abs(expected).sum()
+    assert rule.power(times, t) ** 2 == pytest.approx(squared, rel=1e-9)
+
+
+def test_a_bordered_solve_would_not_do():
+    steps = np.flatnonzero(schedules.growing(50))[:8].tolist()
+    times, t, expected, _ = exact_kriging("1e-12", 1, steps, steps[-1] + 2, 50)
+    drift = np.stack([np.ones_like(times), times], axis=1)
+    matrix = kernel(times[:, None], times, 2.0) + 1e-12 * np.eye(8)
+    bordered = np.block([[matrix, drift], [drift.T, np.zeros((2, 2))]])
+    solved = np.linalg.solve(bordered, np.append(kernel(times, t, 2.0), [1.0, t]))[:8]
+    ours = AnalyticKernel(2.0, 1e-12, 1).weights(times, t)
+    mass = np.abs(expected).sum()
+    assert np.abs(ours - expected).max() < 1e-11 * mass
+    assert np.abs(solved - expected).max() > 1e4 * np.abs(ours - expected).max()
 
 
 @given(nodes(), st.sampled_from([1.2, 2.0]), st.sampled_from([0.0, 1e-3]), st.integers(-1, 2), st.randoms())

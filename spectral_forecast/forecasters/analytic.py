@@ -79,8 +79,9 @@ class AnalyticKernel(LinearRule):
     This is ridge regression on all Chebyshev polynomials with the penalty :math:`\lambda \rho^{2m}` on degree m and
     none on the drift: `Chebyshev` with ``free=drift + 1``, an infinite degree, and a penalty that knows how fast the
     coefficients of an analytic function decay. It is computed that way, from the series cut where
-    :math:`\rho^{-m}` falls below rounding: the kernel matrix has the *square* of the series' condition number, so
-    that a bordered solve with it gives nothing at ``ridge=0`` and little below 1e-10.
+    :math:`\rho^{-m}` falls below rounding: the kernel matrix has the *square* of the series' condition number. At
+    ``ridge=1e-12``, after 8 or 11 evaluations of the paper's schedule, a bordered solve with it is off by 5e-6 and
+    5e-5 of the weights' absolute sum, this by 2e-12 at most; at 1e-3 both are accurate.
 
     References
     ----------

@@ -31,8 +31,8 @@ class Shrink(GramRule):
     Notes
     -----
     Past disagreements are those at the kept features, each forecast from the ones kept before it (three or more, so
-    that rules of order 1 have formed). Without any, or where the median vanishes, nothing is shrunk. Rules that do not
-    keep constants profit; those that do lose a little, because their forecast of a drifting feature is pulled back.
+    that rules of order 1 have formed). Without any, or where the median vanishes, nothing is shrunk. It is meant for
+    rules that do not keep constants; a rule that does is pulled back from the drift that it forecasts rightly.
 
     Examples
     --------

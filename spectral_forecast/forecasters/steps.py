@@ -138,7 +138,8 @@ class AdamsBashforth(_Recursive):
     -----
     The coefficients continue the polynomial of degree n - 1 through n neighbouring steps. Those are a mixture:
     right after an evaluation one of them is true and the others are old forecasts, whose error then counts as a
-    difference over a single step and is extrapolated. So only constants are kept, unless the run starts with n
+    difference over a single step and is extrapolated: with an interval of 4 steps the weights add up, in absolute
+    value, to thousands (docs/comparison.md). Only constants are kept, unless the run starts with n
     evaluations in a row (then polynomials of degree n - 1 are). In a plan with ``keep`` the recursion starts at the
     oldest feature that is kept.
 

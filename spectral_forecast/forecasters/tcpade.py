@@ -30,10 +30,10 @@ from spectral_forecast.gram import append, norm, row
 __all__ = ["FAST", "SLOW", "TCPade", "interval", "stability", "stage"]
 
 SLOW = 1.0
-"""Threshold of the gate in the preset `slow`: directions less than 120 degrees apart. It evaluates more."""
+"""Threshold of the gate in the preset `slow`: directions at most 120 degrees apart. It evaluates more."""
 
 FAST = 0.7
-"""Threshold of the gate in the preset `fast`: directions less than 139 degrees apart."""
+"""Threshold of the gate in the preset `fast`: directions at most 139 degrees apart."""
 
 Stage = Literal["early", "middle", "late"]
 
@@ -152,12 +152,12 @@ class TCPade(GramRule):
 
     @classmethod
     def slow(cls) -> Self:
-        """Return the rule that evaluates when the trajectory turns by 120 degrees or more."""
+        """Return the rule that evaluates where the trajectory turns by more than 120 degrees."""
         return cls(threshold=SLOW)
 
     @classmethod
     def fast(cls) -> Self:
-        """Return the rule that evaluates when the trajectory turns by 139 degrees or more."""
+        """Return the rule that evaluates where the trajectory turns by more than 139 degrees."""
         return cls(threshold=FAST)
 
     def skips(self, gram: NDArray[np.float64]) -> bool:

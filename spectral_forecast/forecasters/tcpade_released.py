@@ -30,8 +30,8 @@ class TCPadeReleased:
     Parameters
     ----------
     threshold : float
-        Of the gate, as in `TCPade`. 1.6 is the code's default 0.6 of the printed indicator; the gate opens after
-        five residuals.
+        Of the gate, as in `TCPade`; consulted from the fifth residual on. 1.6 is the code's default, 0.6 of the
+        printed indicator.
     order : int
         Highest order of the adaptation, 2 or more; the code's is 3. The order in use is 2, 3 or 4, but at most this,
         as the mean cosine between the newest three residuals is up to 0.90, up to 0.98, or above.
