@@ -48,8 +48,10 @@ def row(
 
     Notes
     -----
-    Differences and products are formed in at least float32; they are summed in float64 where the device has it, else
-    in float32, with seven digits at best.
+    Differences and products are formed in at least float32; they are summed in float64 where the library and the
+    device have it (JAX must be told to: ``jax_enable_x64``), else in float32. For a million elements and differences
+    of a tenth of the feature, errors from 3.5e-6 of the feature up come out within 1 %, and with float32 sums in JAX
+    from 3e-4 up.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 import math
 
 import array_api_compat.torch as torch
+import array_api_strict
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -136,6 +137,7 @@ def test_the_released_order_adapts_to_directions():
 
 
 KINDS = [
+    (array_api_strict, "float32"),
     (np, "float16"),
     (np, "float32"),
     (torch, "float16"),

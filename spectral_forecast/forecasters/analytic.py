@@ -1,7 +1,7 @@
-r"""Rules that recover analytic functions best: in a Bernstein ellipse, and in a disk.
+"""The rule that recovers analytic functions best.
 
-Both are optimal recovery: among all weights, the ones with the smallest worst error over the unit ball of a space of
-analytic functions. The space is given by its reproducing kernel.
+Optimal recovery: among all weights, the ones with the smallest worst error over the unit ball of a space of functions
+analytic in a Bernstein ellipse. The space is given by its reproducing kernel. `Blaschke` does the same in a disk.
 """
 
 import math
@@ -15,7 +15,7 @@ from spectral_forecast._typing import Times, Weights
 from spectral_forecast.forecasters.base import LinearRule
 from spectral_forecast.ridge import ridge_weights
 
-__all__ = ["AnalyticKernel", "Blaschke", "kernel"]
+__all__ = ["AnalyticKernel", "kernel"]
 
 
 def kernel(x: ArrayLike, y: ArrayLike, rho: float) -> NDArray[np.float64]:
@@ -157,57 +157,6 @@ class AnalyticKernel(LinearRule):
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         series = self._series(np.append(times, t))
         return ridge_weights(series[:-1], series[-1], ridge=self.ridge, free=self.drift + 1)
-
-
-@dataclass(frozen=True)
-class Blaschke(LinearRule):
-    r"""Interpolate the newest features by the function of least norm in the Hardy space of a disk.
-
-    With :math:`x_k = t_k / R` and :math:`z = t / R` the weights are
-    :math:`w_j = \prod_{k \ne j} \frac{z - x_k}{x_j - x_k} \prod_k \frac{1 - x_k x_j}{1 - x_k z}`: a rational
-    interpolant whose poles :math:`R^2 / t_k` are known beforehand, so that nothing is solved.
-
-    Parameters
-    ----------
-    radius : float
-        Radius R of the disk around 0 in which the feature is taken to be analytic, above 1. As it grows the rule
-        becomes `Newton` with ``order=nodes - 1``.
-    nodes : int
-        How many of the newest features are interpolated, 1 or more; all of them while there are fewer.
-
-    Notes
-    -----
-    A constant is forecast too small, by the factor that the product of the nodes' Blaschke factors leaves.
-
-    References
-    ----------
-    Walsh, "Interpolation and Approximation by Rational Functions in the Complex Domain", AMS 1935.
-
-    Examples
-    --------
-    >>> Blaschke(radius=2.0, nodes=2).weights([-0.5, 0.0, 0.5], 1.0).round(6)
-    array([ 0.      , -1.142857,  2.142857])
-    """
-
-    radius: float = 2.0
-    nodes: int = 3
-
-    affine = False
-    exactness = -1
-
-    def __post_init__(self) -> None:
-        if _checks.finite("radius", self.radius) <= 1.0:
-            raise ValueError(f"`radius` is {self.radius}; write more than 1, so that the disk holds [-1, 1].")
-        _checks.integer("nodes", self.nodes, least=1)
-
-    def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
-        x, z = times[-self.nodes :] / self.radius, t / self.radius
-        gaps = x[:, None] - x[None, :]
-        np.fill_diagonal(gaps, 1.0)
-        zeros = (z - x)[None, :] / gaps
-        np.fill_diagonal(zeros, 1.0)
-        poles = (1.0 - np.outer(x, x)) / (1.0 - x * z)[None, :]
-        return np.concatenate([np.zeros(times.size - x.size), np.prod(zeros * poles, axis=1)])
 
 
 def _ellipse(rho: float) -> float:

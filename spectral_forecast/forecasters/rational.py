@@ -1,4 +1,4 @@
-"""Rational rules: Floater and Hormann's interpolant, which is linear in the features."""
+"""Rational rules whose poles are known beforehand, so that they are linear in the features."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from spectral_forecast import _checks
 from spectral_forecast._typing import Weights
 from spectral_forecast.forecasters.base import LinearRule
 
-__all__ = ["FloaterHormann"]
+__all__ = ["Blaschke", "FloaterHormann"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,54 @@ class FloaterHormann(LinearRule):
             total += (x[i] - x[i + d + 1]) / np.prod(x[i : i + d + 2])
         signs = np.where(np.arange(times.size)[::-1] % 2, -1.0, 1.0)
         return np.asarray(signs * beta / x / total)
+
+
+@dataclass(frozen=True)
+class Blaschke(LinearRule):
+    r"""Interpolate the newest features by the function of least norm in the Hardy space of a disk.
+
+    With :math:`x_k = t_k / R` and :math:`z = t / R` the weights are
+    :math:`w_j = \prod_{k \ne j} \frac{z - x_k}{x_j - x_k} \prod_k \frac{1 - x_k x_j}{1 - x_k z}`: a rational
+    interpolant whose poles :math:`R^2 / t_k` are known beforehand, so that nothing is solved.
+
+    Parameters
+    ----------
+    radius : float
+        Radius R of the disk around 0 in which the feature is taken to be analytic, above 1. As it grows the rule
+        becomes `Newton` with ``order=nodes - 1``.
+    nodes : int
+        How many of the newest features are interpolated, 1 or more; all of them while there are fewer.
+
+    Notes
+    -----
+    A constant is forecast too small, by the factor that the product of the nodes' Blaschke factors leaves.
+
+    References
+    ----------
+    Walsh, "Interpolation and Approximation by Rational Functions in the Complex Domain", AMS 1935.
+
+    Examples
+    --------
+    >>> Blaschke(radius=2.0, nodes=2).weights([-0.5, 0.0, 0.5], 1.0).round(6)
+    array([ 0.      , -1.142857,  2.142857])
+    """
+
+    radius: float = 2.0
+    nodes: int = 3
+
+    affine = False
+    exactness = -1
+
+    def __post_init__(self) -> None:
+        if _checks.finite("radius", self.radius) <= 1.0:
+            raise ValueError(f"`radius` is {self.radius}; write more than 1, so that the disk holds [-1, 1].")
+        _checks.integer("nodes", self.nodes, least=1)
+
+    def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
+        x, z = times[-self.nodes :] / self.radius, t / self.radius
+        gaps = x[:, None] - x[None, :]
+        np.fill_diagonal(gaps, 1.0)
+        zeros = (z - x)[None, :] / gaps
+        np.fill_diagonal(zeros, 1.0)
+        poles = (1.0 - np.outer(x, x)) / (1.0 - x * z)[None, :]
+        return np.concatenate([np.zeros(times.size - x.size), np.prod(zeros * poles, axis=1)])
