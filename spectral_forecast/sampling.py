@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from spectral_forecast._typing import Array
+from spectral_forecast._typing import Array, Weights
 from spectral_forecast.combine import combine
 from spectral_forecast.plan import Plan
 
@@ -122,7 +122,11 @@ class Run:
         if self._next == 0:
             raise ValueError("`step` 0 has nothing to be forecast from; evaluate it and `keep(0, feature)`.")
         filled = [row for row, kept in enumerate(self._ring) if kept is not None]
-        return combine(self.plan.weights[step, filled], [self._ring[row] for row in filled])
+        return combine(self._weights(step)[filled], [self._ring[row] for row in filled])
+
+    def _weights(self, step: int) -> Weights:
+        """The weights of the ring's rows, shape (K,)."""
+        return np.asarray(self.plan.weights[step])
 
     def _changes(self, feature: Array) -> dict[str, tuple[Any, Any]]:
         """What of a feature differs from those kept before: name, old, new."""
