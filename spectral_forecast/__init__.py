@@ -12,7 +12,17 @@ from spectral_forecast import bounds, metrics, schedules
 from spectral_forecast._checks import FitError
 from spectral_forecast._typing import LinearForecaster
 from spectral_forecast.combine import combine
-from spectral_forecast.forecasters import Chebyshev, Combination, LinearRule, Newton, Reuse, TaylorSeer, spectrum
+from spectral_forecast.forecasters import (
+    AnalyticKernel,
+    Blaschke,
+    Chebyshev,
+    Combination,
+    LinearRule,
+    Newton,
+    Reuse,
+    TaylorSeer,
+    spectrum,
+)
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
 from spectral_forecast.sampling import Run
@@ -23,6 +33,8 @@ except PackageNotFoundError:  # a bare checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "AnalyticKernel",
+    "Blaschke",
     "Chebyshev",
     "Combination",
     "FitError",

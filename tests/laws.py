@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from spectral_forecast import Chebyshev, Newton, Reuse, TaylorSeer, spectrum
+from spectral_forecast import AnalyticKernel, Blaschke, Chebyshev, Newton, Reuse, TaylorSeer, spectrum
 
 FORECASTERS = [
     Reuse(),
@@ -16,6 +16,10 @@ FORECASTERS = [
     spectrum(0.5),
     spectrum(0.5, mode="free"),
     2.0 * Newton(2) - Newton(1),
+    *(AnalyticKernel(2.0, 1e-3, drift) for drift in range(-1, 3)),
+    AnalyticKernel(1.2, 0.1, 0),
+    Blaschke(1.5, 3),
+    Blaschke(1.2, 2),
 ]
 
 
