@@ -8,7 +8,7 @@ package imports no framework.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from spectral_forecast import bounds, metrics, schedules
+from spectral_forecast import bounds, ellipse, metrics, schedules
 from spectral_forecast._checks import FitError
 from spectral_forecast._typing import LinearForecaster
 from spectral_forecast.combine import combine
@@ -47,6 +47,7 @@ __all__ = [
     "TaylorSeer",
     "bounds",
     "combine",
+    "ellipse",
     "make_plan",
     "metrics",
     "ridge_weights",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks
 
-__all__ = ["boundary", "bound", "inscribed", "largest", "parameter"]
+__all__ = ["bound", "boundary", "inscribed", "largest", "parameter"]
 
 _RESOLVED = 1e-12
 _SAMPLES = 1 << 16
@@ -102,7 +102,8 @@ def largest(singularities: ArrayLike) -> float:
     least = float(np.min(parameter(points), initial=np.inf))
     if least <= 1.0:
         raise ValueError(
-            f"`singularities` holds {complex(points[np.argmin(parameter(points))])} on [-1, 1]; no ellipse is free of it."
+            f"`singularities` holds {complex(points[np.argmin(parameter(points))])} on [-1, 1]; no ellipse is free "
+            "of it. Map the clock so that [-1, 1] ends before it."
         )
     return least
 

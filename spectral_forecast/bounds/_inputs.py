@@ -52,9 +52,7 @@ def in_interval(times: Times, t: ArrayLike) -> tuple[NDArray[np.float64], NDArra
     return nodes, points
 
 
-def in_ellipse(
-    times: Times, t: ArrayLike, rho: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def in_ellipse(times: Times, t: ArrayLike, rho: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the kept times and the targets, all of them inside every ellipse of parameter ``rho``."""
     nodes, points = kept(times, t)
     outside = ellipse.parameter(points) >= rho
@@ -79,5 +77,5 @@ def gram_matrix(gram: ArrayLike, count: int) -> NDArray[np.float64]:
 
 
 def plain(values: NDArray[np.float64]) -> Values:
-    """Return ``values``, or the number in it where it has no dimension."""
-    return values[()]
+    """Return ``values``, as a float where it has no dimension."""
+    return float(values) if values.ndim == 0 else values

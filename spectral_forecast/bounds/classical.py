@@ -112,7 +112,9 @@ def truncation(degree: int, rho: ArrayLike, *, bound: ArrayLike = 1.0, at: Array
     m = _checks.integer("degree", degree, least=0)
     r, size, here = above_one(rho), not_negative("bound", bound), ellipse.parameter(at)
     if (here >= r).any():
-        raise ValueError(f"`at` is {at}, outside the ellipse of parameter {r}; write a point inside, or a larger `rho`.")
+        raise ValueError(
+            f"`at` is {np.asarray(at)}, outside the ellipse of parameter {r}; write a point inside, or a larger `rho`."
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.asarray(2.0 * size * (here / r) ** (m + 1) / (1.0 - here / r))
     return plain(np.where(np.isnan(error), np.inf, error))

@@ -149,7 +149,7 @@ def power(weights: ArrayLike, times: Times, t: ArrayLike, *, rho: ArrayLike) -> 
     >>> from spectral_forecast import Newton
     >>> w = Newton(1).weights([-1.0, -0.8], -0.5)
     >>> round(power(w, [-1.0, -0.8], -0.5, rho=3.0), 3)
-    0.12
+    0.075
     """
     return plain(_series(weights, times, t, rho, squared=True)[1])
 
@@ -236,7 +236,7 @@ def _sum(
     # Angles are good to eps, so the miss of order m is to m * eps.
     rounding = 8.0 * _EPS * mass * min(1.0 / gap**2, float(length) ** 2)
     if squared:
-        return np.sqrt(np.sum(missed**2, axis=0) + mass**2 * q ** (2 * length + 2) / gap) + rounding
+        return np.asarray(np.sqrt(np.sum(missed**2, axis=0) + mass**2 * q ** (2 * length + 2) / gap) + rounding)
     return np.asarray(missed[0] + 2.0 * np.sum(missed[1:], axis=0) + 2.0 * mass * q ** (length + 1) / gap + rounding)
 
 

@@ -36,7 +36,7 @@ def stable_exponent(times: Times, t: ArrayLike, *, rho: float) -> Values:
     Examples
     --------
     >>> stable_exponent([-1.0, -0.9, -0.8], [-0.79, -0.7, -0.5], rho=2.0).round(2)
-    array([ 0.78,  0.35, -0.01])
+    array([ 0.77,  0.32, -0.07])
     """
     radius = float(above_one(_checks.finite("rho", rho)))
     nodes, points = in_ellipse(times, t, np.asarray(radius))
@@ -83,7 +83,9 @@ def extrapolation(x: ArrayLike, *, rho: ArrayLike, noise: ArrayLike, bound: Arra
     r, here = above_one(rho), ellipse.parameter(x)
     low, high = not_negative("noise", noise), not_negative("bound", bound)
     if (here >= r).any():
-        raise ValueError(f"`x` is {x}, not inside the ellipse of parameter {r}: nothing bounds the function there.")
+        raise ValueError(
+            f"`x` is {np.asarray(x)}, not inside the ellipse of parameter {r}: nothing bounds the function there."
+        )
     alpha = 1.0 - np.log(here) / np.log(r)
     low = np.minimum(low, high)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -135,9 +135,7 @@ def ridge_unsound(
     return _bound(times, t, rho, degree, ridge, bound, 0.0, truncation, coefficients, smallest=True)
 
 
-def ridge_terms(
-    times: Times, t: float, coefficients: ArrayLike, *, degree: int = 4, ridge: float = 0.1
-) -> RidgeTerms:
+def ridge_terms(times: Times, t: float, coefficients: ArrayLike, *, degree: int = 4, ridge: float = 0.1) -> RidgeTerms:
     r"""Split Spectrum's error on a known function exactly into its three sources: the identity behind Theorem 3.3.
 
     .. math:: h(t) - \hat h(t) = e_M(t) - \varphi^T A^{-1} \Phi^T e + \lambda \varphi^T A^{-1} c
@@ -164,7 +162,7 @@ def ridge_terms(
     >>> import numpy as np
     >>> terms = ridge_terms(np.linspace(-1.0, 0.0, 6), 0.2, [1.0, 0.5, 0.0, 0.0, 0.0, 0.01])
     >>> [round(float(term), 4) for term in terms]
-    [0.0085, -0.0025, 0.0247]
+    [0.0085, -0.0097, 0.2174]
     """
     nodes, point = in_interval(times, t)
     m, penalty = _checks.integer("degree", degree, least=0), _checks.nonnegative("ridge", ridge)
@@ -191,7 +189,7 @@ def ridge_terms(
     )
 
 
-def _bound(
+def _bound(  # noqa: PLR0917
     times: Times,
     t: ArrayLike,
     rho: ArrayLike | None,
