@@ -13,7 +13,7 @@ from spectral_forecast import AnalyticKernel, Chebyshev, LinearRule, Newton, bou
 from spectral_forecast.theory.paper import CLOCK, SCHEDULES
 from spectral_forecast.theory.statement import Advance
 
-__all__ = ["CHANNELS", "FORECASTERS", "Record", "drawn", "follow", "summary"]
+__all__ = ["CHANNELS", "FORECASTERS", "Coverage", "Record", "drawn", "follow", "summary"]
 
 CHANNELS = (1, 4, 16, 64)
 
@@ -30,8 +30,8 @@ Floats = NDArray[np.float64]
 def drawn(examples: int, seed: int = 0, *, advance: Advance = None) -> dict[int, Floats]:
     """Return eta / error for drawn analytic vectors with the right rho, by number of channels.
 
-    Coefficients are independent, normal or uniform, times rho**-m with rho from 1.2 to 4; steps are those of the paper's
-    two schedules; rules are Spectrum's, linear and the analytic kernel.
+    Coefficients are independent, normal or uniform, times rho**-m with rho from 1.2 to 4; steps are those of the
+    paper's two schedules; rules are Spectrum's, linear and the analytic kernel.
 
     Examples
     --------
@@ -126,7 +126,25 @@ def follow(gram: Floats, evaluate: NDArray[np.bool_], rule: LinearRule, *, rho: 
 
 
 class Coverage(NamedTuple):
-    """How often the error was covered, and what would have covered 95 % of the cases."""
+    """How often the error was covered, and what would have covered 95 % of the cases.
+
+    Attributes
+    ----------
+    cases : int
+        Forecasts, over all runs.
+    median : float
+        Median of eta / error.
+    within_two, covered, covered_more : float
+        Shares: eta within a factor 2 of the error; error at most eta; error at most 1.5 eta.
+    factor : float
+        What eta has to be multiplied by to cover 95 %.
+    interval : float
+        Share of errors inside the interval with slack 2.
+    slack : float
+        Slack with which the interval holds 95 %.
+    width : float
+        Median of the interval's upper end, slack 2, over the error.
+    """
 
     cases: int
     median: float
@@ -136,12 +154,14 @@ class Coverage(NamedTuple):
     factor: float
     interval: float
     slack: float
+    width: float
 
 
 def summary(records: list[Record]) -> Coverage:
     """Return coverage over many runs: of eta, of 1.5 eta, of the interval with slack 2."""
     ratio = np.concatenate([run.error / run.estimate for run in records])
     slack = np.concatenate([run.slack() for run in records])
+    width = np.concatenate([(run.distance + 2.0 * run.unit) / run.error for run in records])
     return Coverage(
         ratio.size,
         float(np.median(1.0 / ratio)),
@@ -151,4 +171,5 @@ def summary(records: list[Record]) -> Coverage:
         float(np.quantile(ratio, 0.95)),
         float(np.mean(slack <= 2.0)),
         float(np.quantile(slack, 0.95)),
+        float(np.median(width)),
     )

@@ -15,16 +15,26 @@ __all__ = ["STATEMENT", "check", "wrong"]
 STATEMENT = Statement(
     name="extrapolation",
     title="Stable extrapolation",
-    words="Two features that agree to within $\\epsilon$ on the kept interval, and differ by no more than $Q$ in an ellipse "
-    "around it, can still differ by $\\epsilon^\\alpha Q^{1-\\alpha}$ at a target $x$ beyond, and by no more. The exponent "
-    "$\\alpha$ falls from 1 at the end of the interval to 0 on the ellipse: a limit on how far a schedule may skip.",
-    latex=r"|f(x)| \le \epsilon^{\alpha} Q^{1 - \alpha}, \qquad \alpha = 1 - \frac{\log(x + \sqrt{x^2 - 1})}{\log\rho}",
-    proof="The two-constants theorem: $\\log|f|$ is subharmonic between the interval and the ellipse, where "
-    "$\\log\\rho_x / \\log\\rho$ is the harmonic function that is 0 on the one and 1 on the other. Demanet and Townsend (2019) "
-    "show that least squares reaches the exponent. $T_n$ comes within a factor 2 of the bound, and within $2^\\alpha$ for "
-    "large $n$.",
+    words=(
+        r"Two features that agree to within $\epsilon$ on the kept interval, and differ by no more than $Q$ in an "
+        r"ellipse around it, differ at a target $x$ beyond by at most $\epsilon^\alpha Q^{1-\alpha}$, and some by "
+        r"nearly that much. The exponent $\alpha$ falls from 1 at the end of the interval to 0 on the ellipse: of "
+        r"six digits known in the interval, three are left where $\alpha = 1/2$. Here $x$ and $\rho$ belong to the"
+        r" coordinate that maps the kept interval to $[-1, 1]$, and the whole interval is known, not $K$ points of"
+        r" it."
+    ),
+    latex=(
+        r"|f(x)| \le \epsilon^{\alpha} Q^{1 - \alpha}, \qquad \alpha = 1 - \frac{\log(x + \sqrt{x^2 - "
+        r"1})}{\log\rho}"
+    ),
+    proof=(
+        r"The two-constants theorem: $\log|f|$ is subharmonic between the interval and the ellipse, where "
+        r"$\log\rho_x / \log\rho$ is the harmonic function that is 0 on the one and 1 on the other. Demanet and "
+        r"Townsend (2019) show that least squares on enough samples reaches the exponent. $T_n$ comes within a "
+        r"factor $2^\alpha$ of the bound."
+    ),
     sharp=False,
-    wrong="writes $\\log x$ for $\\log(x + \\sqrt{x^2-1})$",
+    wrong=r"writes $\log x$ for $\log(x + \sqrt{x^2-1})$",
 )
 
 

@@ -86,7 +86,7 @@ CATALOGUE: tuple[TestFunction, ...] = (
 
 
 def coefficients(function: Callee, degree: int) -> Floats:
-    """Return Chebyshev coefficients 0 ... ``degree`` of a function of [-1, 1] by interpolation, shape (degree + 1, ...).
+    """Return Chebyshev coefficients 0 ... ``degree`` of a function by interpolation, shape (degree + 1, ...).
 
     ``function`` maps points (n,) to values (..., n); it has to be resolved by the degree.
 
@@ -126,7 +126,7 @@ def draw(rng: np.random.Generator, rho: float, count: int) -> Drawn:
     kind = rng.integers(4)
     if kind > 1:
         first, second = call, _base(rng, rho, count)
-        call = (lambda z: first(z) + second(z)) if kind == 2 else (lambda z: first(z) * second(z))  # noqa: E731
+        call = (lambda z: first(z) + second(z)) if kind == 2 else (lambda z: first(z) * second(z))
     # No pole is closer than 5 % in the parameter, so that samples 0.0015 apart miss less than 0.2 % of the peak.
     peak = np.max(np.abs(call(ellipse.boundary(rho, 4096))), axis=-1)
     return Drawn(call, 1.002 * peak)
@@ -180,8 +180,8 @@ class Case(NamedTuple):
 
     Attributes
     ----------
-    count : int
-        Size of the group.
+    size : int
+        Of the group.
     rho : float
         Parameter of the ellipse.
     times : ndarray of float64, shape (K,)
@@ -190,7 +190,7 @@ class Case(NamedTuple):
         Target.
     """
 
-    count: int
+    size: int
     rho: float
     times: Floats
     t: float

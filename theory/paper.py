@@ -8,13 +8,28 @@ from numpy.typing import NDArray
 
 from spectral_forecast import Chebyshev, LinearRule, bounds, make_plan, schedules
 
-__all__ = ["CLOCK", "RADII", "SCHEDULES", "STEPS", "Counterexample", "compare", "conditioning", "counterexample", "table"]
+__all__ = [
+    "CLOCK",
+    "RADII",
+    "SCHEDULES",
+    "STEPS",
+    "Counterexample",
+    "compare",
+    "conditioning",
+    "counterexample",
+    "relative_error",
+    "rows_of",
+    "table",
+]
 
 STEPS = 50
 CLOCK = 2.0 * np.arange(STEPS) / STEPS - 1.0
 """The paper's clock, 2 i / T - 1."""
 
-SCHEDULES = {"14 evaluations": schedules.growing(STEPS, 2, 0.75, 5), "10 evaluations": schedules.growing(STEPS, 2, 3.0, 5)}
+SCHEDULES = {
+    "14 evaluations": schedules.growing(STEPS, 2, 0.75, 5),
+    "10 evaluations": schedules.growing(STEPS, 2, 3.0, 5),
+}
 """The paper's two settings: window 2, warm-up 5, growth 0.75 and 3."""
 
 RADII = (1.2, 1.5, 2.0, 3.0, 5.0)
@@ -102,7 +117,7 @@ def rows_of(rule: LinearRule, evaluate: Mask) -> Floats:
     plan = make_plan(rule, np.arange(STEPS), evaluate, span=(0, STEPS))
     table_of_rows = np.eye(STEPS)
     for step in np.flatnonzero(~evaluate):
-        nodes = plan.nodes(step)
+        nodes = plan.nodes(int(step))
         table_of_rows[step] = 0.0
         table_of_rows[step, nodes[nodes >= 0]] = plan.weights[step][nodes >= 0]
     return table_of_rows

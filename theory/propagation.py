@@ -13,15 +13,32 @@ __all__ = ["STATEMENT", "check", "wrong"]
 STATEMENT = Statement(
     name="propagation",
     title="From forecasts to the sample",
-    words="Euler's steps of $dx = v(x, \\sigma)\\,d\\sigma$ with outputs wrong by $\\delta_i$ end no further from the exact steps than "
-    "the sum of what each error pushes, $|\\Delta\\sigma_i|\\,\\delta_i$, grown by every later step. What counts at a step is "
-    "$|\\Delta\\sigma_i|\\,\\delta_i$, not $\\delta_i$.",
-    latex=r"\|\Delta x_T\| \le \sum_i |\Delta\sigma_i|\,\delta_i \prod_{j > i} \left(1 + |\Delta\sigma_j|\,L_j\right)",
-    proof="Induction over the steps: $\\Delta x_{i+1} = \\Delta x_i + \\Delta\\sigma_i\\,(v(x_i + \\Delta x_i) - v(x_i)) + "
-    "\\Delta\\sigma_i\\,(\\hat v_i - v(x_i + \\Delta x_i))$, and the Lipschitz constant $L_i$ of $v(\\cdot, \\sigma_i)$ bounds the middle term "
-    "(the discrete Gronwall inequality). Attained by $v = -L x$ with errors that all push one way, $\\sigma$ falling.",
+    words=(
+        r"Euler's steps of $dx = v(x, \sigma)\,d\sigma$ with outputs wrong by $\delta_i$ end no further from the "
+        r"exact steps than the sum of what each error pushes, $|\Delta\sigma_i|\,\delta_i$, grown by every later "
+        r"step. What counts at a step is $|\Delta\sigma_i|\,\delta_i$, not $\delta_i$."
+    ),
+    latex=(
+        r"\|\Delta x_T\| \le \sum_i |\Delta\sigma_i|\,\delta_i \prod_{j > i} \left(1 + "
+        r"|\Delta\sigma_j|\,L_j\right)"
+    ),
+    proof=(
+        r"Induction over the steps: $\Delta x_{i+1} = \Delta x_i + \Delta\sigma_i\,(v(x_i + \Delta x_i) - v(x_i)) "
+        r"+ \Delta\sigma_i\,(\hat v_i - v(x_i + \Delta x_i))$, and the Lipschitz constant $L_i$ of $v(\cdot, "
+        r"\sigma_i)$ bounds the middle term (the discrete Gronwall inequality). Attained by $v = -L x$ with errors"
+        r" that all push one way, $\sigma$ falling."
+    ),
     sharp=True,
     wrong="leaves out the growth of the step right after the error",
+)
+
+
+# Each has the Lipschitz constant 1; ``turn`` is orthogonal. The first attains the bound.
+_FIELDS: tuple[Callable[[Any, Any], Any], ...] = (
+    lambda x, _: -x,
+    lambda x, turn: x @ turn,
+    lambda x, turn: np.tanh(x @ turn),
+    lambda x, turn: np.sin(x) @ turn,
 )
 
 
@@ -58,11 +75,11 @@ def check(
         if kind == 0:
             push[:] = 1.0
         turn, _ = np.linalg.qr(rng.normal(size=(exact.shape[1],) * 2))
-        fields = (lambda x: -x, lambda x: x @ turn, lambda x: np.tanh(x @ turn), lambda x: np.sin(x) @ turn)
+        field = _FIELDS[kind]
         moved = exact.copy()
         for i, step in enumerate(np.diff(sigmas)):
-            moved = moved + step * (rate[i] * fields[kind](moved) + size[:, i, None] * push[:, i])
-            exact = exact + step * rate[i] * fields[kind](exact)
+            moved = moved + step * (rate[i] * field(moved, turn) + size[:, i, None] * push[:, i])
+            exact = exact + step * rate[i] * field(exact, turn)
         error = np.linalg.norm(moved - exact, axis=1)
         fuzz = 1e-13 * (np.linalg.norm(moved, axis=1) + np.linalg.norm(exact, axis=1) + error)
         tally.add(error, bound(sigmas, size, rate), rounding=fuzz)

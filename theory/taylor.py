@@ -15,11 +15,15 @@ __all__ = ["STATEMENT", "check", "wrong"]
 STATEMENT = Statement(
     name="taylor",
     title="Taylor forecasts (Theorem 3.1)",
-    words="A feature whose derivative of order $m+1$ is at most $L$ is forecast by its Taylor polynomial of order $m$ "
-    "with an error that grows like the horizon to the power $m+1$. No constant can be made smaller.",
+    words=(
+        "A feature whose derivative of order $m+1$ is at most $L$ is forecast by its Taylor polynomial of order "
+        "$m$ with an error that grows like the horizon to the power $m+1$. No constant can be made smaller."
+    ),
     latex=r"\sup_{|h^{(m+1)}| \le L} |h(t) - \hat h(t)| = \frac{L\,|t - t_0|^{m+1}}{(m+1)!}",
-    proof="Lagrange's form of the remainder gives the bound; $L (t-t_0)^{m+1}/(m+1)!$, whose Taylor polynomial is zero, "
-    "attains it (arXiv 2603.01623, Appendix A.1).",
+    proof=(
+        "Lagrange's form of the remainder gives the bound; $L (t-t_0)^{m+1}/(m+1)!$, whose Taylor polynomial is "
+        "zero, attains it (arXiv 2603.01623, Appendix A.1)."
+    ),
     sharp=True,
     wrong="divides by $(m+2)!$",
 )

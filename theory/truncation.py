@@ -16,12 +16,17 @@ __all__ = ["STATEMENT", "check", "wrong"]
 STATEMENT = Statement(
     name="truncation",
     title="Truncated Chebyshev series (Theorem 3.2)",
-    words="A feature analytic in the Bernstein ellipse $E_\\rho$ and bounded there by $B$ has Chebyshev coefficients that "
-    "decay like $\\rho^{-m}$. Cutting its series after degree $M$ costs no more than the tail, everywhere on $[-1, 1]$.",
+    words=(
+        r"A feature analytic in the Bernstein ellipse $E_\rho$ and bounded there by $B$ has Chebyshev coefficients"
+        r" that decay like $\rho^{-m}$. Cutting its series after degree $M$ costs no more than the tail, "
+        r"everywhere on $[-1, 1]$."
+    ),
     latex=r"|c_0| \le B, \quad |c_m| \le 2B\rho^{-m}, \qquad \|f - f_M\|_\infty \le \frac{2B\rho^{-M}}{\rho - 1}",
-    proof="The coefficients are Fourier coefficients of $f$ on the ellipse's boundary; the tail is a geometric series "
-    "(Bernstein 1912; arXiv 2603.01623, Appendix A.2). Over all coefficients within these limits the second bound is "
-    "attained, at $t = 1$, by the ones with equality.",
+    proof=(
+        "The coefficients are Fourier coefficients of $f$ on the ellipse's boundary; the tail is a geometric "
+        "series (Bernstein 1912; arXiv 2603.01623, Appendix A.2). Over all coefficients within these limits the "
+        "second bound is attained, at $t = 1$, by the ones with equality."
+    ),
     sharp=True,
     wrong="sums the tail from $M + 2$ on",
 )

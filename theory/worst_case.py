@@ -16,15 +16,24 @@ __all__ = ["STATEMENT", "check", "wrong"]
 STATEMENT = Statement(
     name="worst_case",
     title="The exact worst case of a weighted sum",
-    words="A forecast with weights $w$ misses the Chebyshev polynomial $T_m$ by $E_m = T_m(t) - \\sum_k w_k T_m(t_k)$. Over all "
-    "features whose coefficients keep the limits of Theorem 3.2, the largest error is exactly $B\\beta(w)$; kept values "
-    "wrong by up to $\\epsilon$ add exactly $\\epsilon \\|w\\|_1$. It holds for every rule whose weights depend on times only, "
-    "ranks them on equal terms, and is in closed form up to a series. For a vector, $B$ bounds the 2-norm.",
-    latex=r"\sup |h(t) - \hat h(t)| = B\,\beta(w) + \epsilon \|w\|_1, \qquad \beta(w) = |E_0| + 2 \sum_{m \ge 1} \rho^{-m} |E_m|",
-    proof="The error is $\\sum_m c_m E_m$, linear in the coefficients, each free within its limit: the supremum takes every "
-    "$c_m$ at its limit with the sign of $E_m$, and every error of a kept value at $\\epsilon$ with the sign of $-w_k$.",
+    words=(
+        r"A forecast with weights $w$ misses the Chebyshev polynomial $T_m$ by $E_m = T_m(t) - \sum_k w_k "
+        r"T_m(t_k)$. Over all features whose coefficients keep the limits of Theorem 3.2, the largest error is "
+        r"exactly $B\beta(w)$; kept values wrong by up to $\epsilon$ add exactly $\epsilon \|w\|_1$. It holds for "
+        r"every rule whose weights depend on times only, ranks them on equal terms, and is in closed form up to a "
+        r"series. For a vector, $B$ bounds the 2-norm."
+    ),
+    latex=(
+        r"\sup |h(t) - \hat h(t)| = B\,\beta(w) + \epsilon \|w\|_1, \qquad \beta(w) = |E_0| + 2 \sum_{m \ge 1} "
+        r"\rho^{-m} |E_m|"
+    ),
+    proof=(
+        r"The error is $\sum_m c_m E_m$, linear in the coefficients, each free within its limit: the supremum "
+        r"takes every $c_m$ at its limit with the sign of $E_m$, and every error of a kept value at $\epsilon$ "
+        r"with the sign of $-w_k$."
+    ),
     sharp=True,
-    wrong="forgets the factor 2 of $|c_m| \\le 2B\\rho^{-m}$",
+    wrong=r"forgets the factor 2 of $|c_m| \le 2B\rho^{-m}$",
 )
 
 
@@ -53,20 +62,18 @@ def check(
         points = np.append(case.times, case.t)
         noise = float(rng.choice([0.0, 1e-2]))
         mass = 1.0 + np.abs(w).sum()
-        if rng.random() < 0.3:
-            drawn = functions.draw(rng, case.rho, case.count)
-            values = drawn.call(points)
-            error = np.abs(values[:, -1] - values[:, :-1] @ w)
-            limit = bound(w, case.times, case.t, rho=case.rho, bound=drawn.bound)
-            analytic.add(error, limit, rounding=1e-12 * mass * drawn.bound)
-            continue
+        drawn = functions.draw(rng, case.rho, case.size)
+        values = drawn.call(points)
+        error = np.abs(values[:, -1] - values[:, :-1] @ w)
+        limit = bound(w, case.times, case.t, rho=case.rho, bound=drawn.bound)
+        analytic.add(error, limit, rounding=1e-12 * mass * drawn.bound)
         channels = int(rng.choice([1, 1, 4]))
         length = math.ceil(37.0 / np.log(case.rho)) + 2
-        series = functions.draw_series(rng, case.rho, case.count, length, channels=channels)
+        series = functions.draw_series(rng, case.rho, case.size, length, channels=channels)
         series[0] = 0.0
         series[0, 0] = bounds.worst_function(w, case.times, case.t, rho=case.rho, degree=length - 1)
         values = chebyshev.chebval(points, np.moveaxis(series, -1, 0))
-        signs = rng.choice([-1.0, 1.0], size=(case.count, 1, w.size))
+        signs = rng.choice([-1.0, 1.0], size=(case.size, 1, w.size))
         error = values[..., -1] - values[..., :-1] @ w
         signs[0] = -np.where(w * np.sign(error[0, 0]) < 0.0, -1.0, 1.0)  # the worst noise for the worst function
         noisy = error - (noise / np.sqrt(channels)) * (signs @ w)

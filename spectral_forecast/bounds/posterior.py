@@ -17,7 +17,7 @@ from spectral_forecast.forecasters.analytic import AnalyticKernel
 __all__ = ["estimate", "interval", "likely_rho", "norm"]
 
 _RIDGE = 1e-10
-_CANDIDATES = tuple(np.geomspace(1.02, 10.0, 120).tolist())
+_CANDIDATES = tuple(np.geomspace(1.02, 10.0, 60).tolist())
 
 
 def estimate(forecaster: LinearForecaster, times: Times, t: ArrayLike, gram: ArrayLike, *, rho: float) -> Values:
@@ -178,7 +178,7 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
     gram : array_like, shape (K, K)
         Inner products of the kept features (not of their differences).
     candidates : array_like
-        Parameters to choose from, each above 1. By default 120 from 1.02 to 10.
+        Parameters to choose from, each above 1. By default 60 from 1.02 to 10.
     ridge : float
         Added to the kernel matrix, 0 or more: the relative variance of noise in the features.
 

@@ -27,7 +27,8 @@ def stable_exponent(times: Times, t: ArrayLike, *, rho: float) -> Values:
     float or ndarray of float64, shape (...)
         :math:`\alpha = 1 - \log(x + \sqrt{x^2 - 1}) / \log \rho'`, with x the target in the coordinate that maps the
         kept interval to [-1, 1] and :math:`\rho'` the largest ellipse there inside the given one
-        (`ellipse.inscribed`). 1 at the end of the interval; 0 or less where nothing is guaranteed.
+        (`ellipse.inscribed`). 1 at the end of the interval; 0 or less where
+        the theorem guarantees nothing.
 
     References
     ----------
