@@ -78,7 +78,9 @@ def check(
             large = 1.002 * np.max(left(ellipse.boundary(rho, 4096)), axis=1)
             value, scale = left(x), drawn.bound  # the residual of a near-perfect fit is rounding of this size
         limit = bound(x, rho=rho, noise=small[:, None], bound=large[:, None])
-        worst = np.argmax(value / limit, axis=1)[:, None]  # one case a function, at its worst target
+        worst = np.argmax(value / np.maximum(limit, 1e-300), axis=1)[
+            :, None
+        ]  # one case a function, at its worst target
         value, limit = (np.take_along_axis(part, worst, axis=1)[:, 0] for part in (value, np.asarray(limit)))
         tally.add(value, limit, rounding=1e-12 * scale)
     return (tally.outcome(),)

@@ -105,7 +105,7 @@ def taylor() -> Figure:
 @_styled
 def truncation() -> Figure:
     """Error of cut Chebyshev series against the degree, for the catalogue, with the bound at the best rho."""
-    figure, axes = _panels(2, height=3.4)
+    figure, axes = _panels(2, height=4.0)
     grid = np.linspace(-1.0, 1.0, 400)
     degrees = np.arange(26)
     for function, colour in zip(functions.CATALOGUE, COLOURS, strict=True):
@@ -113,7 +113,7 @@ def truncation() -> Figure:
         errors = [np.max(np.abs(function(grid) - chebyshev.chebval(grid, series[: m + 1]))) for m in degrees]
         axes[0, 0].semilogy(degrees, np.maximum(errors, 1e-16), "-", color=colour, label=function.latex, lw=1.3)
     axes[0, 0].set(title="Ten functions", xlabel="degree $M$", ylabel=r"$\|f - f_M\|_\infty$", ylim=(1e-14, 20))
-    axes[0, 0].legend(fontsize=6.5, ncols=2)
+    axes[0, 0].legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     axis = axes[0, 1]
     for name, colour in (("Runge", BLUE), ("pole", ORANGE), ("tanh 2(x - 0)", GREEN)):
         function = next(f for f in functions.CATALOGUE if f.name == name)
@@ -165,7 +165,7 @@ def vacuous() -> Figure:
         axis.semilogy(step, linear, "^", ms=3.5, color=GREEN, label=r"$\beta$: linear")
         axis.semilogy(step, best, "v", ms=3.5, color=PURPLE, label=r"$\beta$: kernel, $\lambda = 0$")
         axis.axhline(1.0, color="black", lw=0.8)
-        axis.text(0.0, 0.93, "forecasting zero", va="top", fontsize=7.5)
+        axis.text(0.0, 1.1, "forecasting zero", va="bottom", fontsize=7.5)
         axis.set(title=rf"{name}, $\rho = 2$", ylabel="largest error, in units of $B$")
         axis.set_ylim(1e-4, 300)
         _evaluations(axis, evaluate)

@@ -93,7 +93,7 @@ def _certify(  # noqa: PLR0917
         kept = values[row, :-1]
         gram = np.outer(kept, kept)
         shown = bounds.norm(case.times, gram, rho=case.rho)
-        norm_tally.add(shown, size[row], rounding=1e-6 * size[row])
+        norm_tally.add(shown, size[row], rounding=1e-9 * size[row])
         if shown > 0.0:
             slack = float(size[row] / shown) * (1.0 + 1e-6)
             low, high = bounds.interval(w, case.times, case.t, gram, rho=case.rho, slack=slack)

@@ -110,9 +110,12 @@ def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, no
     nodes = _inside(times)
     matrix = gram_matrix(gram, nodes.size)
     penalty, each = _checks.nonnegative("ridge", ridge), float(not_negative("noise", noise))
-    left, values = _kernel_factor(nodes, float(radius))
-    squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left), 0.0)
-    fitted = float(np.sum(squares / (values**2 + penalty), where=values**2 + penalty > 0.0))
+    left, values, rest = _kernel_factor(nodes, float(radius))
+    spread = values**2 + rest + penalty
+    # What rounding of the Gram matrix may have added to a square is left out: the bound stays one.
+    fuzz = 4.0 * np.finfo(np.float64).eps * nodes.size * float(np.trace(matrix))
+    squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left) - fuzz, 0.0)
+    fitted = float(np.sum(np.divide(squares, spread, out=np.zeros_like(squares), where=spread > 0.0)))
     if each > 0.0:
         fitted -= nodes.size * each**2 / penalty if penalty > 0.0 else np.inf
     return float(np.sqrt(max(fitted, 0.0)))
@@ -206,7 +209,7 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
         raise ValueError(f"`times` holds {nodes.size} of features; write at least 3, and a `gram` that is not zero.")
 
     def unlikely(radius: float) -> float:
-        left, values = _kernel_factor(nodes, radius)
+        left, values, _ = _kernel_factor(nodes, radius)
         spread = values**2 + max(penalty, 1e-14) * float(np.sum(values**2)) / nodes.size
         squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left), 0.0)
         return float(np.mean(np.log(spread)) + np.log(np.sum(squares / spread)))
@@ -222,8 +225,11 @@ def _inside(times: Times) -> NDArray[np.float64]:
     return nodes
 
 
-def _kernel_factor(nodes: NDArray[np.float64], r: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Eigenvectors of the kernel matrix and square roots of its eigenvalues, from the series: nothing is squared."""
-    orders = np.arange(min(_length(r, 1.0), 4000) + 1, dtype=np.float64)
-    left, values, _ = np.linalg.svd(_decayed(orders, nodes, r).T, full_matrices=False)
-    return left, values
+def _kernel_factor(nodes: NDArray[np.float64], r: float) -> tuple[NDArray[Any], NDArray[np.float64], float]:
+    """Eigenvectors of the kernel matrix, square roots of its eigenvalues, and the most that its series left out.
+
+    From the factor of the matrix, so that nothing is squared.
+    """
+    last = min(_length(r, 1.0), 4000)
+    left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1.0), nodes, r).T, full_matrices=False)
+    return left, values, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)

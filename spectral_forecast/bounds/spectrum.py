@@ -216,10 +216,13 @@ def _bound(  # noqa: PLR0917
     powers = np.sum(np.power.outer(r, -2.0 * np.arange(1, m + 1)), axis=-1)
     norm = size * np.sqrt(1.0 + 4.0 * powers) if coefficients is None else not_negative("coefficients", coefficients)
     values = np.linalg.svd(chebyshev.chebvander(nodes, m), compute_uv=False)
-    least = values[-1] if nodes.size > m else 0.0
-    undetermined = bool(least <= np.finfo(np.float64).eps * max(nodes.size, m + 1) * values[0])
+    # Singular values are known to this much only; each is taken where it makes the bound largest.
+    fuzz = np.finfo(np.float64).eps * max(nodes.size, m + 1) * values[0]
+    low = np.maximum(values - fuzz, 0.0)
+    least = float(low[-1]) if nodes.size > m else 0.0
+    undetermined = least == 0.0
     with np.errstate(all="ignore"):
-        used = np.array([least]) if smallest else values
+        used = np.array([least]) if smallest else np.clip(np.sqrt(penalty)[..., None], low, values + fuzz)
         filtered = np.divide(used, used**2 + penalty[..., None])
         amplification = np.sqrt((m + 1) * nodes.size) * np.max(filtered, axis=-1)
         bias = np.sqrt(m + 1) * np.where(penalty > 0.0, penalty / (least**2 + penalty), 0.0)
