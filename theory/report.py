@@ -264,8 +264,8 @@ def _certificates(page: _Page, findings: Findings) -> None:
     within = {c: float(np.mean((r >= 0.5) & (r <= 2.0))) for c, r in findings.ratios.items() if r.size}
     page.text(
         "### 5.1 On drawn analytic vectors, with the right ellipse",
-        "Coefficients are independent, normal or uniform, times $\\rho^{-m}$ with $\\rho$ from 1.2 to 4, on the steps of both "
-        "schedules, with six rules.",
+        "Coefficients are independent, normal or uniform, times $\\rho^{-m}$ with $\\rho$ from 1.2 to 4; steps are "
+        "those of both schedules, rules are six.",
         "Share of estimates within a factor 2 of the error: "
         + ", ".join(f"{share:.1%} with {c} channel{'s' * (c > 1)}" for c, share in within.items())
         + ". A feature of a network has thousands of channels, but they are not independent; only the next section "
