@@ -254,7 +254,7 @@ def rules() -> Figure:
 @_styled
 def estimate(panels: dict[str, dict[str, Any]]) -> Figure:
     """Distributions of eta / error: one panel a title, one curve a label."""
-    figure, axes = _panels(len(panels))
+    figure, axes = _panels(len(panels), height=3.5)
     edges = np.geomspace(0.1, 10.0, 51)
     for axis, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for (label, ratio), colour in zip(curves.items(), COLOURS, strict=False):
@@ -265,7 +265,7 @@ def estimate(panels: dict[str, dict[str, Any]]) -> Figure:
         axis.set(title=title, xscale="log", xlabel=r"estimate over error, $\eta / \|h - \hat h\|$")
         axis.set_xticks([0.1, 0.5, 1, 2, 10], ["0.1", "0.5", "1", "2", "10"])
         axis.minorticks_off()
-        axis.legend(fontsize=7, loc="upper left")
+        axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0, 0].set_ylabel("share of forecasts")
     return figure
 
