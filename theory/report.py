@@ -111,8 +111,8 @@ def _opening(page: _Page, findings: Findings) -> None:
         "*The error bounds of Spectrum (arXiv 2603.01623) checked, corrected, sharpened and drawn.*",
         "## Abstract",
         "Diffusion samplers save time by forecasting a network's features at some steps instead of computing them. "
-        f"We check what can be said of the error beforehand. Seven statements, {cases:,} drawn cases, {broken} "
-        "violations; each check also catches a deliberately wrong variant of its statement. The error bound of "
+        f"We check what can be said of the error beforehand. Seven statements, {cases:,} errors held against "
+        f"their bounds, {broken} violations; each check also catches a deliberately wrong variant of its statement. The error bound of "
         f"Spectrum (its Theorem 3.3) is false as printed: forecasting $T_5$ refutes it at {refuting} of "
         f"{found.step.size} steps. We give the correction, and the exact worst case of any forecast that is a "
         f"weighted sum, which is {min(ratios):.0f} to {max(ratios):.0f} times smaller in the median. Last, we measure "
