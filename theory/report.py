@@ -111,10 +111,10 @@ def _opening(page: _Page, findings: Findings) -> None:
         "*The error bounds of Spectrum (arXiv 2603.01623) checked, corrected, sharpened and drawn.*",
         "## Abstract",
         "Diffusion samplers save time by forecasting a network's features at some steps instead of computing them. "
-        f"We check what can be said of the error beforehand. Seven statements, {cases:,} errors held against "
-        f"their bounds, {broken} violations; each check also catches a deliberately wrong variant of its statement. The error bound of "
-        f"Spectrum (its Theorem 3.3) is false as printed: forecasting $T_5$ refutes it at {refuting} of "
-        f"{found.step.size} steps. We give the correction, and the exact worst case of any forecast that is a "
+        f"We check what can be said of the error beforehand. Seven statements, {cases:,} errors held against their "
+        f"bounds, {broken} violations; each check also catches a deliberately wrong variant of its statement. The "
+        f"error bound of Spectrum (its Theorem 3.3) is false as printed: forecasting $T_5$ refutes it at {refuting} "
+        f"of {found.step.size} steps. We give the correction, and the exact worst case of any forecast that is a "
         f"weighted sum, which is {min(ratios):.0f} to {max(ratios):.0f} times smaller in the median. Last, we measure "
         "what the features kept during a run say of the next error.",
         "## 1. Setting",
@@ -122,8 +122,8 @@ def _opening(page: _Page, findings: Findings) -> None:
         "the times $t_1 < \\dots < t_K$ of the steps that ran the network; the feature at a later $t$ is forecast as "
         "$\\hat h(t) = \\sum_k w_k h(t_k)$. Spectrum takes the weights of a ridge regression on the Chebyshev "
         "polynomials $T_0, \\dots, T_M$ with $M = 4$ and the penalty $\\lambda = 0.1$; *linear* extrapolates through "
-        f"the last two. The paper's two schedules run the network at {few[0]} "
-        f"and {few[1]} of 50 steps: at the first five, then at growing distances.",
+        f"the last two. The paper's two schedules run the network at {few[0]} and {few[1]} of 50 steps: at the first "
+        "five, then at growing distances.",
         "Smoothness is measured in the complex plane. $E_\\rho$ is the ellipse with foci $\\pm 1$ whose semi-axes "
         "sum to $\\rho > 1$. A feature analytic in $E_\\rho$ and bounded there by $B$ has Chebyshev coefficients "
         "$|c_m| \\le 2B\\rho^{-m}$; the larger $\\rho$, the smoother. The ellipse ends at the nearest pole.",
