@@ -8,7 +8,7 @@ package imports no framework.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from spectral_forecast import bounds, gram, metrics, schedules
+from spectral_forecast import bounds, ellipse, gram, metrics, schedules
 from spectral_forecast._checks import FitError
 from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
 from spectral_forecast.adaptive import GramRun, TCPadeRun
@@ -76,6 +76,7 @@ __all__ = [
     "TaylorSeer",
     "bounds",
     "combine",
+    "ellipse",
     "gram",
     "make_plan",
     "metrics",
