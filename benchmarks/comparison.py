@@ -3,8 +3,6 @@
 Run ``python -m spectral_forecast.benchmarks.comparison`` at the top of the repository. It needs NumPy only.
 """
 
-# ruff: noqa: RUF001 the page names its Greek letters
-
 import argparse
 from dataclasses import dataclass
 from pathlib import Path

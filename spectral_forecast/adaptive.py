@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks, gram
 from spectral_forecast._typing import Array, GramForecaster, Times, Weights
+from spectral_forecast.clock import map_clock
 from spectral_forecast.forecasters.elementwise import bounded, widened
 from spectral_forecast.forecasters.polynomial import Reuse
 from spectral_forecast.forecasters.tcpade import TCPade, interval, scaled_gram
 from spectral_forecast.forecasters.tcpade_paper import TCPadePaper
 from spectral_forecast.forecasters.tcpade_released import TCPadeReleased
-from spectral_forecast.plan import make_plan, map_clock
+from spectral_forecast.plan import make_plan
 from spectral_forecast.sampling import Run
 
 __all__ = ["GramRun", "TCPadeRun"]

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import LinearForecaster, Times
+from spectral_forecast.clock import map_clock
 from spectral_forecast.forecasters.base import LinearRule
 
 if TYPE_CHECKING:
@@ -177,19 +178,6 @@ def make_plan(
         step = int(np.argmin(np.isfinite(weights).all(axis=1)))
         raise _checks.FitError(f"`forecaster` {forecaster!r} gave weights that are not finite at step {step}.")
     return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
-
-
-def map_clock(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
-    """Map the clock onto [-1, 1]."""
-    if span is None and clock.size == 1:
-        return np.array([-1.0])
-    start, end = (clock[0], clock[-1]) if span is None else map(float, span)
-    if not (np.isfinite([start, end]).all() and start < end and start <= clock[0] and clock[-1] <= end):
-        raise ValueError(
-            f"`span` is ({start:.6g}, {end:.6g}); write a start and a later end around the times "
-            f"[{clock[0]:.6g}, {clock[-1]:.6g}]."
-        )
-    return np.asarray(2.0 * ((clock - start) / (end - start)) - 1.0)
 
 
 def _step(tau: NDArray[np.float64]) -> float | None:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from array_api_compat import array_namespace
-from conftest import to_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import FORECASTERS, nodes
 
 import spectral_forecast as sf
+from conftest import to_numpy
 from spectral_forecast import DMD, GramRun, Newton, Reuse, Shanks, Shrink, TaylorSeer, TCPade, gram, schedules, spectrum
 
 RULES = [

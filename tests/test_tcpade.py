@@ -7,11 +7,11 @@ import array_api_strict
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import to_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spectral_forecast as sf
+from conftest import to_numpy
 from spectral_forecast import Shanks, TCPade, TCPadePaper, TCPadeReleased, TCPadeRun, schedules
 from spectral_forecast.forecasters.tcpade import interval, scaled_gram, stability, stage
 

@@ -9,6 +9,7 @@ semi-axes summing to :math:`\rho`; see `spectral_forecast.ellipse`) and bounded 
 `truncation`                                      Theorem 3.2: the Chebyshev series
 `ridge`, `ridge_terms`, `ridge_unsound`           Theorem 3.3: Spectrum; its identity; as printed, false
 `worst_case`, `worst_function`, `lebesgue`        any linear rule, exactly
+`of_plan`                                         the worst case of every forecast of a plan
 `power`, `norm`, `interval`, `likely_rho`         the same in a Hilbert space: certificates from kept features
 `estimate`                                        the error to expect, calibrated by the last evaluation
 `extrapolation`, `stable_exponent`                what no rule can beat
@@ -17,7 +18,7 @@ semi-axes summing to :math:`\rho`; see `spectral_forecast.ellipse`) and bounded 
 """
 
 from spectral_forecast.bounds.classical import taylor, taylor_extremal, truncation
-from spectral_forecast.bounds.linear import lebesgue, power, worst_case, worst_function
+from spectral_forecast.bounds.linear import lebesgue, of_plan, power, worst_case, worst_function
 from spectral_forecast.bounds.posterior import estimate, interval, likely_rho, norm
 from spectral_forecast.bounds.run import extrapolation, propagation, stable_exponent
 from spectral_forecast.bounds.spectrum import RidgeTerms, ridge, ridge_terms, ridge_unsound
@@ -30,6 +31,7 @@ __all__ = [
     "lebesgue",
     "likely_rho",
     "norm",
+    "of_plan",
     "power",
     "propagation",
     "ridge",

@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from spectral_forecast import _checks, ellipse
 from spectral_forecast._typing import LinearForecaster, Times
 from spectral_forecast.bounds._inputs import Values, above_one, in_ellipse, kept, not_negative, plain
+from spectral_forecast.clock import map_clock
+from spectral_forecast.plan import Plan
 
-__all__ = ["lebesgue", "power", "worst_case", "worst_function"]
+__all__ = ["lebesgue", "of_plan", "power", "worst_case", "worst_function"]
 
 _TAIL = 1e-13
 _LONGEST = 200_000
@@ -250,3 +252,42 @@ def _decayed(orders: NDArray[np.float64], points: NDArray[np.float64], r: float)
     growth = np.log(ellipse.parameter(points))
     up, down = np.outer(orders, growth - math.log(r)), np.outer(orders, -growth - math.log(r))
     return np.asarray(np.cos(np.outer(orders, angles)) * (np.exp(up) + np.exp(down)) / 2.0)
+
+
+def of_plan(plan: Plan, times: Times, *, rho: float, span: tuple[float, float] | None = None) -> NDArray[np.float64]:
+    r"""Return the exact worst case :math:`\beta` of every forecast of a plan, for a feature bounded by 1.
+
+    Parameters
+    ----------
+    plan : Plan
+    times : array_like, shape (N,)
+        The clock that the plan was made with.
+    rho : float
+        Parameter of the ellipse, above 1.
+    span : tuple of float, optional
+        The span that the plan was made with.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        `worst_case` of each forecast; NaN at evaluated steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spectral_forecast import Newton, make_plan, schedules
+    >>> times = np.arange(8)
+    >>> plan = make_plan(Newton(1), times, schedules.every(8, 3, warmup=2))
+    >>> of_plan(plan, times, rho=2.0).round(2)
+    array([ nan,  nan, 1.16, 2.51,  nan, 0.68, 1.47,  nan])
+    """
+    clock = _checks.increasing("times", times)
+    if clock.size != plan.steps:
+        raise ValueError(f"`times` holds {clock.size} steps, the plan has {plan.steps}; write the plan's own clock.")
+    tau = map_clock(clock, span)
+    beta = np.full(plan.steps, np.nan)
+    for step in np.flatnonzero(~plan.evaluate):
+        nodes = plan.nodes(int(step))
+        rows = np.argsort(nodes)[np.count_nonzero(nodes < 0) :]
+        beta[step] = worst_case(plan.weights[step, rows], tau[nodes[rows]], float(tau[step]), rho=rho)
+    return beta

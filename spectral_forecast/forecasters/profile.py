@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import Array, Times, Weights
+from spectral_forecast.clock import map_clock
 from spectral_forecast.forecasters import profile_file
 from spectral_forecast.forecasters.base import LinearRule
 from spectral_forecast.gram import append, row
-from spectral_forecast.plan import map_clock
 
 __all__ = ["Profile"]
 
