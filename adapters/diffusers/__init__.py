@@ -19,7 +19,7 @@ from diffusers.hooks import HookRegistry
 from spectral_forecast import LinearForecaster, Plan, spectrum
 from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
 from spectral_forecast.adapters.diffusers._report import Report
-from spectral_forecast.adapters.diffusers._split import BlockHook, Split
+from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
 __all__ = ["Report", "accelerate", "report", "restore"]
 
@@ -184,7 +184,7 @@ def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_cloc
 
 def _split(network: torch.nn.Module) -> Split:
     """Put a hook on every block in the network's own lists of modules."""
-    lists = [child for child in network.children() if isinstance(child, torch.nn.ModuleList) and len(child)]
+    lists = block_lists(network)
     if not lists:
         raise ValueError(f'`at`: {type(network).__name__} has no list of blocks to skip; write `at="output"`.')
     whole = sum(parameter.numel() for parameter in network.parameters())

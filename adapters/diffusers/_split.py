@@ -15,13 +15,22 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError"]
+__all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError", "block_lists"]
 
 LEAST_SHARE = 0.5
 
 
 class SplitError(RuntimeError):
     """The network cannot be split here; the message says why."""
+
+
+def block_lists(network: torch.nn.Module) -> list[torch.nn.ModuleList]:
+    """Return a network's own lists of blocks, those that it keeps in a dictionary (one a modality) included."""
+    lists: list[torch.nn.ModuleList] = []
+    for child in network.children():
+        inner = child.values() if isinstance(child, torch.nn.ModuleDict) else [child]
+        lists += [blocks for blocks in inner if isinstance(blocks, torch.nn.ModuleList) and len(blocks)]
+    return lists
 
 
 @dataclass(frozen=True)
@@ -202,9 +211,9 @@ def _close(x: Any, y: Any) -> bool:
         return False
     if torch.equal(x, y) or not x.is_floating_point() or x.numel() == 0:
         return torch.equal(x, y)
-    # Kernels may sum in another order the second time.
-    scale = float(y.abs().max())
-    return bool(torch.allclose(x, y, rtol=0.0, atol=8 * torch.finfo(x.dtype).eps * scale))
+    # Kernels may sum in another order the second time. Where an evaluation is not finite its resumption is not either.
+    scale = float(y[torch.isfinite(y)].abs().max()) if torch.isfinite(y).any() else 0.0
+    return bool(torch.allclose(x, y, rtol=0.0, atol=8 * torch.finfo(x.dtype).eps * scale, equal_nan=True))
 
 
 def _passage(arguments: Any, result: Any) -> Passage | None:
