@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
@@ -135,7 +136,7 @@ def test_evaluating_every_step_changes_no_bit(model, at):
 
 @every_model
 def test_outputs_are_forecast(model):
-    network, full = accelerated(model, "output")
+    network, _ = accelerated(model, "output")
     counts = Counter(leaves(network)).sample(network, model)
     restore(network)
     whole = Counter(leaves(network)).sample(network, model)
@@ -192,7 +193,7 @@ def test_resuming_from_a_feature_gives_the_result_of_that_feature(model):
 
 
 def tensors(result):
-    return [x for x in torch.utils._pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
+    return [x for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
 
 
 @every_model

@@ -85,6 +85,7 @@ class Cut:
     form: Form  # of the tail's result
     passage: Passage | None  # of the tail
     calls: int  # how many there are, those after the tail included
+    groups: frozenset[int]  # lists of blocks that are skipped
 
 
 @dataclass
@@ -165,7 +166,7 @@ class Split:
         if not ends:
             raise SplitError("its blocks change the shape of what they pass on")
         tail = max(ends)
-        skipped = {group for group in open_end if last[group] <= tail}
+        skipped = frozenset(group for group in open_end if last[group] <= tail)
         share = sum(self.shares[group] for group in skipped)
         if share < LEAST_SHARE:
             raise SplitError(f"the blocks that could be skipped hold only {100 * share:.0f} % of its parameters")
@@ -173,7 +174,7 @@ class Split:
         form = Form.of(seen[tail].result)
         if not form.keep:
             raise SplitError("its last block returns no tensor")
-        return Cut(actions, form, seen[tail].passage, len(seen)), seen[tail].result
+        return Cut(actions, form, seen[tail].passage, len(seen), skipped), seen[tail].result
 
     def prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> Cut:
         """Return a cut that gives ``result`` when the network is resumed, and keeps no more than that needs."""
