@@ -5,7 +5,7 @@ more in every list of blocks, random weights, and inputs that follow a smooth cu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import diffusers
@@ -49,7 +49,7 @@ class Model:
         return not self.remark
 
     def __str__(self) -> str:
-        return self.name + (f"-{self.note}" if self.note else "")
+        return self.name + (f" ({self.note})" if self.note else "")
 
     def build(self, seed: int = 0) -> torch.nn.Module:
         """Return the network with random weights, also where training begins with zeros or a checkpoint is needed.
@@ -176,7 +176,7 @@ _HUNYUAN = {
     "text_embed_dim": 16,
 }
 
-MODELS = (
+_PLAIN = (
     Model(
         "FluxTransformer2DModel", {**_FLUX, "pooled_projection_dim": 16}, _flux_like(pooled_projections=_fixed(1, 16))
     ),
@@ -1368,4 +1368,162 @@ MODELS = (
         },
         remark="the blocks that could be skipped hold only 4 % of its parameters",
     ),
+    Model(
+        "UNet1DModel",
+        {
+            "sample_size": 32,
+            "in_channels": 4,
+            "out_channels": 4,
+            "block_out_channels": (32, 32, 64),
+            "extra_in_channels": 64,
+        },
+        lambda time: {"sample": _noisy(time, 2, 4, 32), "timestep": torch.tensor(int(1000 * time))},
+        kind="sound",
+        remark="its blocks change the shape of what they pass on",
+    ),
+    Model(
+        "I2VGenXLUNet",
+        {
+            "sample_size": 8,
+            "block_out_channels": (16, 32),
+            "layers_per_block": 1,
+            "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+            "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+            "cross_attention_dim": 16,
+            "attention_head_dim": 8,
+            "norm_num_groups": 4,
+        },
+        lambda time: {
+            "sample": _noisy(time, 1, 4, 2, 8, 8),
+            "timestep": torch.tensor(int(1000 * time)),
+            "fps": torch.tensor([8]),
+            "image_latents": _fixed(1, 4, 2, 8, 8),
+            "image_embeddings": _fixed(1, 16),
+            "encoder_hidden_states": _fixed(1, 6, 16),
+        },
+        kind="video",
+        remark="its blocks change the shape of what they pass on",
+    ),
+    Model(
+        "DreamLiteUNetModel",
+        {
+            "sample_size": 8,
+            "block_out_channels": (16, 32, 32),
+            "layers_per_block": 1,
+            "cross_attention_dim": 16,
+            "attention_head_dim": 8,
+            "norm_num_groups": 4,
+            "ff_mult": 2,
+        },
+        lambda time: {
+            "sample": _noisy(time, 1, 4, 8, 8),
+            "timestep": torch.tensor(int(1000 * time)),
+            "encoder_hidden_states": _fixed(1, 6, 16),
+        },
+        remark="its blocks change the shape of what they pass on",
+    ),
+    Model(
+        "SanaWMLTX2RefinerTransformer3DModel",
+        {
+            **_HEADS,
+            "in_channels": 4,
+            "out_channels": 4,
+            "cross_attention_dim": 32,
+            "audio_in_channels": 4,
+            "audio_out_channels": 4,
+            "audio_num_attention_heads": 2,
+            "audio_attention_head_dim": 8,
+            "audio_cross_attention_dim": 16,
+            "num_layers": 4,
+            "caption_channels": 16,
+        },
+        lambda time: {
+            "hidden_states": _noisy(time, 1, 32, 4),
+            "encoder_hidden_states": _fixed(1, 6, 16),
+            "timestep": _t(time, 1000.0),
+            "video_rotary_emb": (torch.cos(_fixed(1, 32, 32)), torch.sin(_fixed(1, 32, 32))),
+        },
+        kind="video",
+    ),
 )
+
+
+def _variant(
+    name: str,
+    note: str,
+    config: dict[str, Any] | None = None,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    **more: Any,
+) -> Model:
+    """Another use of a network: its configuration and inputs changed; ``more`` are inputs that it is given besides."""
+    plain = next(model for model in _PLAIN if model.name == name)
+    return replace(
+        plain,
+        config={**plain.config, **(config or {})},
+        inputs=lambda time: {**change(plain.inputs(time)), **more},
+        note=note,
+    )
+
+
+def _twice(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Both guidance branches in one batch."""
+    return {
+        key: torch.cat([value, 0.5 * value]) if key not in _UNBATCHED and isinstance(value, torch.Tensor) else value
+        for key, value in inputs.items()
+    }
+
+
+_UNBATCHED = ("img_ids", "txt_ids", "timestep")
+
+_VARIANTS = (
+    _variant("FluxTransformer2DModel", "both branches in a batch", None, _twice),
+    _variant(
+        "FluxTransformer2DModel",
+        "ControlNet residuals",
+        controlnet_block_samples=[_fixed(1, 16, 32)],
+        controlnet_single_block_samples=[_fixed(1, 16, 32)],
+    ),
+    _variant("SD3Transformer2DModel", "ControlNet residuals", block_controlnet_hidden_states=[_fixed(1, 16, 32)] * 3),
+    _variant("SD3Transformer2DModel", "skipped layers", skip_layers=[1]),
+    _variant("QwenImageTransformer2DModel", "ControlNet residuals", controlnet_block_samples=[_fixed(1, 16, 32)] * 2),
+    _variant("SanaTransformer2DModel", "ControlNet residuals", controlnet_block_samples=(_fixed(1, 64, 32),)),
+    _variant(
+        "ZImageTransformer2DModel",
+        "two of other sizes",
+        None,
+        lambda inputs: {
+            "x": [*inputs["x"], inputs["x"][0][..., :4]],
+            "t": inputs["t"].expand(2),
+            "cap_feats": [*inputs["cap_feats"], inputs["cap_feats"][0][:3]],
+        },
+    ),
+    _variant(
+        "WanTransformer3DModel",
+        "image to video",
+        {"image_dim": 16, "added_kv_proj_dim": 32},
+        encoder_hidden_states_image=_fixed(1, 3, 16),
+    ),
+    _variant(
+        "WanTransformer3DModel",
+        "a time for every token",
+        None,
+        lambda inputs: {**inputs, "timestep": torch.cat([torch.zeros(1, 16), inputs["timestep"].expand(1, 16)], dim=1)},
+    ),
+    _variant("WanVACETransformer3DModel", "a hint after the last block", {"num_layers": 5, "vace_layers": [0, 4]}),
+    _variant("HunyuanVideoTransformer3DModel", "first frame given", {"image_condition_type": "token_replace"}),
+    _variant(
+        "CogVideoXTransformer3DModel",
+        "rotary positions",
+        {"use_rotary_positional_embeddings": True},
+        image_rotary_emb=(torch.cos(_fixed(48, 16)), torch.sin(_fixed(48, 16))),
+    ),
+    _variant(
+        "LTXVideoTransformer3DModel",
+        "a time for every token",
+        None,
+        lambda inputs: {**inputs, "timestep": torch.cat([torch.zeros(1, 16), inputs["timestep"].expand(1, 16)], dim=1)},
+    ),
+    _variant("UNet2DConditionModel", "ControlNet residuals", mid_block_additional_residual=_fixed(2, 32, 2, 2)),
+)
+
+MODELS = _PLAIN + _VARIANTS

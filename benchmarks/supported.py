@@ -34,7 +34,7 @@ parameters that lie in the skipped blocks, and *feature*: how many numbers are k
 of its output, both for the configuration that the class has by default ({tiny}: for the tiny one). Kept features hold
 the text tokens too where the last block mixes them in.
 
-{count} classes at output, {split} of them at features.
+{count} classes at output, {split} of them at features; in brackets, other ways to use one.
 """
 TINY = "\\*"
 UNTIMED = ("Cosmos3OmniTransformer", "RFD4ProteinaTransformer", "T5FilmDecoder", "UVit2DModel")
@@ -93,7 +93,7 @@ def _try(network: torch.nn.Module, model: Model, at: str, full: list[torch.Tenso
         first = run(network, model, TIMES[:1])
         root: Any = network._diffusers_hook.get_hook("spectral_forecast")
         if root.split is not None:
-            groups = root.streams["call 0"].form.groups
+            groups = root.streams["call 0"].form.groups - root.split.read
         results = first + run(network, model, TIMES[1:])
         told = report(network)
         restore(network)
@@ -144,18 +144,18 @@ def table(rows: Sequence[Row]) -> str:
             torch=importlib.metadata.version("torch").split("+")[0],
             steps=len(TIMES),
             evaluations=len(EVALUATED),
-            count=sum(row.output for row in rows),
-            split=sum(row.features for row in rows),
+            count=len({row.model.name for row in rows if row.output}),
+            split=len({row.model.name for row in rows if row.features}),
             tiny=TINY,
         ),
         "| class | makes | output | features | skipped | feature | remark |",
         "|---|---|---|---|---:|---:|---|",
     ]
-    for row in sorted(rows, key=lambda row: (row.model.kind, row.model.name)):
+    for row in sorted(rows, key=lambda row: (row.model.kind, str(row.model))):
         mark = "" if row.default else TINY
         skipped = f"{100 * row.skipped:.0f} %{mark}" if row.features else ""
         width = f"{row.width:.3g}{mark}" if row.features and np.isfinite(row.width) else ""
-        words = [row.model.name, row.model.kind, _yes(row.output), _yes(row.features), skipped, width, row.remark]
+        words = [str(row.model), row.model.kind, _yes(row.output), _yes(row.features), skipped, width, row.remark]
         lines.append(f"| {' | '.join(words)} |")
     lines += [f"| {name} | | no | no | | | {refusal(name)} |" for name in UNTIMED]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ import copy
 import functools
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def state(network):
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_garbage():
+    """Collecting what one test leaves need not walk through all of PyTorch's objects each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(params=["output", "features"])
 def at(request):
     return request.param
@@ -117,6 +127,13 @@ def test_the_table_is_as_long_as_promised():
     assert len({model.name for model in MODELS}) >= 40
     assert len({model.name for model in SPLIT}) >= 30
     assert {"UNet2DConditionModel", "FluxTransformer2DModel", "WanTransformer3DModel"} <= {m.name for m in MODELS}
+
+
+def test_the_page_says_what_the_table_says():
+    lines = (Path(__file__).parents[1] / "docs" / "supported.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+    found = {row[0]: (row[2], row[3], row[6]) for row in cells if row[2] == "yes"}
+    assert found == {str(m): ("yes", "yes" if m.splits else "no", m.remark) for m in MODELS}
 
 
 @every_split_model
@@ -206,18 +223,16 @@ def test_restore_leaves_nothing(model, at):
     assert restore(network) is network
     assert state(network) == before
     assert all(same(run(network, model), full))
-    if hook() is not None:  # it and its registry know each other
-        gc.collect()
+    gc.collect()  # a hook and its registry know each other
     assert hook() is None, "features are held"
 
 
-def test_an_evaluation_that_is_not_finite_tells_nothing_about_the_blocks():
-    """The network is split all the same: the first feature is not kept, later ones are."""
+def test_an_evaluation_that_is_not_finite_proves_nothing():
     model = next(model for model in MODELS if model.name == "FluxTransformer2DModel")
     network, _ = accelerated(model, "features")
-    handle = largest_list(network)[0].attn.to_q.register_forward_hook(lambda *_: _[-1] * torch.nan)
-    run(network, model, TIMES[:1])
+    handle = largest_list(network)[0].attn.to_q.register_forward_hook(lambda *call: call[-1] * torch.nan)
+    with pytest.warns(UserWarning, match="cannot be split .its first evaluation was not finite"):
+        run(network, model, TIMES[:1])
     handle.remove()
-    run(network, model, TIMES[1:])
-    assert report(network).at == "features"
-    assert report(network).events[0] == "step 0, stream call 0: its feature was not finite and is not kept"
+    assert all(torch.isfinite(result).all() for result in run(network, model, TIMES[1:]))
+    assert report(network).at == "output"
