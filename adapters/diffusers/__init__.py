@@ -19,7 +19,7 @@ from diffusers.hooks import HookRegistry
 from spectral_forecast import LinearForecaster, Plan, spectrum
 from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
 from spectral_forecast.adapters.diffusers._report import Report
-from spectral_forecast.adapters.diffusers._split import BlockHook, Split
+from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
 __all__ = ["Report", "accelerate", "report", "restore"]
 
@@ -168,7 +168,7 @@ def _check(network: torch.nn.Module, at: str) -> None:
     if not set(_TIME_NAMES) & set(inspect.signature(network.forward).parameters):
         names = ", ".join(_TIME_NAMES)
         raise ValueError(f"`model`: {name}.forward takes none of {names}; use `plan.start()` in your own loop.")
-    if at == "features" and not _lists(network):
+    if at == "features" and not block_lists(network):
         raise ValueError(f'`at`: {name} has no list of blocks to skip; write `at="output"`.')
 
 
@@ -196,17 +196,12 @@ def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_cloc
     return Settings(None, rule, evaluations, at, shared)
 
 
-def _lists(network: torch.nn.Module) -> list[torch.nn.ModuleList]:
-    """Return the network's own lists of modules."""
-    return [child for child in network.children() if isinstance(child, torch.nn.ModuleList) and len(child)]
-
-
 def _split(network: torch.nn.Module) -> Split:
     """Put a hook on every block in the network's own lists of modules."""
     whole = sum(parameter.numel() for parameter in network.parameters())
-    shares = [sum(parameter.numel() for parameter in blocks.parameters()) / whole for blocks in _lists(network)]
+    shares = [sum(parameter.numel() for parameter in blocks.parameters()) / whole for blocks in block_lists(network)]
     split = Split(shares)
-    for group, blocks in enumerate(_lists(network)):
+    for group, blocks in enumerate(block_lists(network)):
         for block in blocks:
             hook = BlockHook(split, group)
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)

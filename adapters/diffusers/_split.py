@@ -15,13 +15,22 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError"]
+__all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError", "block_lists"]
 
 LEAST_SHARE = 0.5
 
 
 class SplitError(RuntimeError):
     """The network cannot be split here; the message says why."""
+
+
+def block_lists(network: torch.nn.Module) -> list[torch.nn.ModuleList]:
+    """Return a network's own lists of blocks, those that it keeps in a dictionary (one a modality) included."""
+    lists: list[torch.nn.ModuleList] = []
+    for child in network.children():
+        inner = child.values() if isinstance(child, torch.nn.ModuleDict) else [child]
+        lists += [blocks for blocks in inner if isinstance(blocks, torch.nn.ModuleList) and len(blocks)]
+    return lists
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ class Cut:
     form: Form  # of the tail's result
     passage: Passage | None  # of the tail
     calls: int  # how many there are, those after the tail included
+    group: int  # the tail's list of blocks
+    groups: frozenset[int]  # the lists that are skipped, this one included
 
 
 @dataclass
@@ -102,6 +113,7 @@ class Split:
     cut: Cut | None = None
     feature: Sequence[torch.Tensor] = ()
     position: int = 0
+    read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
         """Run the network and watch its blocks."""
@@ -130,7 +142,7 @@ class Split:
             if number == tail:
                 passage, arguments = self.cut.passage, (args, kwargs)
                 return self.cut.form.build(self.feature, None if passage is None else passage(arguments))
-            action = self.cut.actions[number] if number < tail else None
+            action = self.cut.actions[number] if number < tail and group not in self.read else None
             return run(*args, **kwargs) if action is None else action((args, kwargs))
         result = run(*args, **kwargs)
         if self.seen is not None:
@@ -156,15 +168,14 @@ class Split:
         if not ends:
             raise SplitError("its blocks change the shape of what they pass on")
         tail = max(ends)
-        skipped = {group for group in open_end if last[group] <= tail}
-        share = sum(self.shares[group] for group in skipped)
-        if share < LEAST_SHARE:
-            raise SplitError(f"the blocks that could be skipped hold only {100 * share:.0f} % of its parameters")
+        skipped = frozenset(group for group in open_end if last[group] <= tail)
+        skipped -= self.read
+        self._check_share(skipped)
         actions = tuple(call.passage if call.group in skipped else None for call in seen[:tail])
         form = Form.of(seen[tail].result)
         if not form.keep:
             raise SplitError("its last block returns no tensor")
-        return Cut(actions, form, seen[tail].passage, len(seen)), seen[tail].result
+        return Cut(actions, form, seen[tail].passage, len(seen), seen[tail].group, skipped), seen[tail].result
 
     def prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> Cut:
         """Return a cut that gives ``result`` when the network is resumed, and keeps no more than that needs."""
@@ -174,8 +185,14 @@ class Split:
             return _same(self.resume(forward, candidate.form.take(tail), candidate), result)
 
         keep = cut.form.keep
+        if not all(bool(torch.isfinite(x).all()) for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)):
+            raise SplitError("its first evaluation was not finite, which proves nothing")
         if not gives_result(keep):
-            raise SplitError("resumed from its last block, it gives another result")
+            # Something may be added after the last block that other lists have computed (VACE's hints): run those.
+            self.read |= cut.groups - {cut.group}
+            self._check_share(frozenset({cut.group}))
+            if cut.groups == {cut.group} or not gives_result(keep):
+                raise SplitError("resumed from its last block, it gives another result")
         # A result that depends on none of the tensors (an untrained head) tells nothing about them.
         if len(keep) > 1 and cut.passage is not None and not gives_result(()):
             for leaf in keep:
@@ -183,6 +200,11 @@ class Split:
                 if fewer and gives_result(fewer):
                     keep = fewer
         return _keeping(cut, keep)
+
+    def _check_share(self, groups: frozenset[int]) -> None:
+        share = sum(self.shares[group] for group in groups)
+        if share < LEAST_SHARE:
+            raise SplitError(f"the blocks that could be skipped hold only {100 * share:.0f} % of its parameters")
 
 
 def _keeping(cut: Cut, keep: tuple[int, ...]) -> Cut:
