@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spectral_forecast import _checks
 
-__all__ = ["budget", "every", "growing", "mask", "steps"]
+__all__ = ["budget", "even", "every", "growing", "mask", "steps"]
 
 Mask = NDArray[np.bool_]
 
@@ -172,10 +172,7 @@ def budget(n: int, evaluations: int, *, window: float = 2, warmup: int = 5) -> M
     >>> steps(budget(28, 9))
     '0-3,5,8,13,19,27'
     """
-    length = _checks.integer("n", n, least=1)
-    count = _checks.integer("evaluations", evaluations, least=1)
-    if count > length:
-        raise ValueError(f"`evaluations` is {count} of a run of {length} steps; write {length} or fewer.")
+    length, count = _budget(n, evaluations)
     warmup = max(1, min(warmup, count // 2))
     best = mask(length, [0])
     for step in (0.25, 0.01):
@@ -194,6 +191,46 @@ def budget(n: int, evaluations: int, *, window: float = 2, warmup: int = 5) -> M
     return best
 
 
+def even(n: int, evaluations: int, *, warmup: int = 2, tail: int = 2) -> Mask:
+    """Evaluate the first and the last steps, and spread the other evaluations evenly between them.
+
+    Parameters
+    ----------
+    n : int
+        Number of steps of the run, 1 or more.
+    evaluations : int
+        How many of them to evaluate, 1 to ``n``.
+    warmup, tail : int
+        First and last steps evaluated, 1 or more and 0 or more; where there are fewer evaluations, the first ones
+        come first.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Notes
+    -----
+    The published schedules make the longest forecasts at the end, where a sampler's steps are the longest and nothing
+    later makes up for an error. On the digits model, the last two steps are worth more than any others
+    (docs/schedulers.md).
+
+    Examples
+    --------
+    >>> steps(even(50, 14))
+    '0,1,5,10,14,18,22,27,31,35,39,44,48,49'
+    """
+    length, count = _budget(n, evaluations)
+    warmup = min(_checks.integer("warmup", warmup, least=1), count)
+    tail = min(_checks.integer("tail", tail, least=0), count - warmup)
+    evaluate = np.zeros(length, dtype=bool)
+    evaluate[:warmup] = True
+    evaluate[length - tail :] = True
+    between = np.linspace(warmup - 1, length - tail, count - warmup - tail + 2)[1:-1]
+    # Neighbours are a step apart or more; rounding halves up keeps them so, rounding to even would not.
+    evaluate[np.floor(between + 0.5).astype(int)] = True
+    return evaluate
+
+
 def steps(evaluate: Mask) -> str:
     """Return the evaluated steps in words, runs of three or more shortened.
 
@@ -206,6 +243,15 @@ def steps(evaluate: Mask) -> str:
     for run in np.split(numbers := np.flatnonzero(evaluate), np.flatnonzero(np.diff(numbers) > 1) + 1):
         words += [f"{run[0]}-{run[-1]}"] if run.size > 2 else [str(step) for step in run]
     return ",".join(words)
+
+
+def _budget(n: int, evaluations: int) -> tuple[int, int]:
+    """Check a number of evaluations."""
+    length = _checks.integer("n", n, least=1)
+    count = _checks.integer("evaluations", evaluations, least=1)
+    if count > length:
+        raise ValueError(f"`evaluations` is {count} of a run of {length} steps; write {length} or fewer.")
+    return length, count
 
 
 def _limits(n: int, warmup: int, tail: int, max_skip: int | None) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_forecast import schedules
-from spectral_forecast.schedules import budget, every, growing, mask, steps
+from spectral_forecast.schedules import budget, even, every, growing, mask, steps
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,23 @@ def test_limits_hold(n, schedule, given_limits):
 
 
 @given(st.integers(1, 100), st.data())
-def test_budget_is_met(n, data):
+def test_budgets_are_met(n, data):
     evaluations = data.draw(st.integers(1, n))
-    evaluate = budget(n, evaluations)
+    for evaluate in (budget(n, evaluations), even(n, evaluations)):
+        assert evaluate.sum() == evaluations
+        assert evaluate[0]
+
+
+@given(st.integers(1, 100), st.integers(1, 5), st.integers(0, 5), st.data())
+def test_even_is_even(n, warmup, tail, data):
+    evaluations = data.draw(st.integers(1, n))
+    evaluate = even(n, evaluations, warmup=warmup, tail=tail)
     assert evaluate.sum() == evaluations
-    assert evaluate[0]
+    assert evaluate[: min(warmup, evaluations)].all()
+    if evaluations >= warmup + tail:
+        assert evaluate[n - tail :].all()
+        gaps = np.diff(np.flatnonzero(evaluate)[warmup - 1 : evaluations - tail + (tail > 0)])
+        assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
 
 
 def test_budget_of_14_is_the_papers():
@@ -109,6 +121,8 @@ def test_words_say_which_steps(flags):
         (lambda: mask(10, [1, 2]), ValueError, "`evaluated` does not evaluate step 0"),
         (lambda: mask(10, np.ones(9, dtype=bool)), ValueError, r"`evaluated` has shape \(9,\); write one boolean"),
         (lambda: budget(10, 11), ValueError, "`evaluations` is 11 of a run of 10 steps; write 10 or fewer"),
+        (lambda: even(10, 11), ValueError, "`evaluations` is 11 of a run of 10 steps; write 10 or fewer"),
+        (lambda: even(10, 5, tail=-1), ValueError, "`tail` is -1; write 0 or more"),
         (lambda: budget(10, 0), ValueError, "`evaluations` is 0; write 1 or more"),
     ],
 )

@@ -48,7 +48,7 @@ def accelerate(
         What `make_plan` returned, for runs of exactly its number of steps. In longer or shorter runs nothing is
         forecast, and the report says so.
     evaluations : int, optional
-        Instead of a plan: how many steps of a run to evaluate, by `schedules.budget`. The length of the run is
+        Instead of a plan: how many steps of a run to evaluate, by `schedules.even`. The length of the run is
         the scheduler's.
     forecaster : LinearForecaster, optional
         The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.

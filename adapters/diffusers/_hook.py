@@ -43,8 +43,8 @@ class Settings:
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
         if self.shared and begin > 0:
-            return self.plan_after(schedules.budget(begin + steps, min(self.evaluations, begin + steps)), begin)
-        evaluate = schedules.budget(steps, min(self.evaluations, steps))
+            return self.plan_after(schedules.even(begin + steps, min(self.evaluations, begin + steps)), begin)
+        evaluate = schedules.even(steps, min(self.evaluations, steps))
         return self._tabulate(evaluate, 0, steps)
 
     def plan_after(self, evaluate: Any, begin: int) -> Plan:

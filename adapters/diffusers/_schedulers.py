@@ -25,7 +25,7 @@ def refusal(scheduler: Any, steps: int) -> str:
     """Return why nothing should be forecast in a run of ``steps``, and what to do instead; "" if all is well.
 
     A scheduler that adds noise makes the network's input jump from step to step; its features are then no smooth
-    function of time, and forecasting them is worse than taking fewer steps.
+    function of time, and their forecasts are poor (docs/schedulers.md).
     """
     if steps < FEWEST_STEPS:
         return (
