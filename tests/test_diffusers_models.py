@@ -171,6 +171,9 @@ def test_forecasts_are_finite(model, at):
     assert all(torch.isfinite(result).all() for result in results)
     assert all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(results, full, strict=True))
     assert np.flatnonzero(same(results, full)).tolist() == list(EVALUATED)
+    assert all(same(run(network, model), results)), "running twice is running once"
+    assert report(network).runs == 2
+    assert report(network).peak_bytes > 0
 
 
 @every_split_model
@@ -187,6 +190,25 @@ def test_blocks_run_at_evaluated_steps_only(model):
         # The proof at the first evaluation does not run the blocks again.
         assert np.array_equal(counts[list(EVALUATED)], counts[[0] * len(EVALUATED)])
     assert not report(network).events
+
+
+def test_lists_in_a_dictionary_are_skipped_too():
+    """FLUX.3 keeps a list of blocks for each modality; only the one that is used counts."""
+    model = next(model for model in MODELS if model.name == "Flux3Transformer2DModel")
+    network, _ = accelerated(model, "features")
+    counts = Counter(leaves(network.mode_blocks["image"])).sample(network, model).sum(axis=1)
+    assert np.flatnonzero(counts).tolist() == list(EVALUATED)
+
+
+def test_lists_that_are_read_after_the_last_block_are_run():
+    """A hint of VACE's own blocks, added after the last block, is computed anew; the blocks themselves are skipped."""
+    model = next(model for model in MODELS if model.note == "a hint after the last block")
+    network, _ = accelerated(model, "features")
+    hints, blocks = (
+        Counter(leaves(blocks)).sample(network, model).sum(axis=1) for blocks in (network.vace_blocks, network.blocks)
+    )
+    assert np.flatnonzero(hints).tolist() == list(range(STEPS))
+    assert np.flatnonzero(blocks).tolist() == list(EVALUATED)
 
 
 @every_split_model
