@@ -15,7 +15,7 @@ theory: .venv/ready
 	$(BIN)/python -m spectral_forecast.theory --out out/theory
 
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --durations 10
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
