@@ -1,6 +1,7 @@
 """Everything decided before the first network call: which steps are evaluated, and every forecast's weights."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,33 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         from spectral_forecast.sampling import Run
 
         return Run(self, check_finite=check_finite)
+
+    def memory(self, feature: Any, *, dtype: Any = None, scratch: bool = False) -> int:
+        """Return the bytes that the kept features will take, before the run.
+
+        Parameters
+        ----------
+        feature : array, shape-and-dtype structure, or list, tuple or dict of them
+            One feature, or its description: `jax.ShapeDtypeStruct`, a tensor on PyTorch's "meta" device. Only
+            ``shape`` and ``dtype`` are looked at.
+        dtype : dtype, optional
+            Of the kept features, where it is not their own.
+        scratch : bool
+            Count the row K, too, which the ring of the JAX adapter has.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectral_forecast import Newton, make_plan, schedules
+        >>> plan = make_plan(Newton(1), np.arange(50), schedules.growing(50), keep=2)
+        >>> plan.memory(np.zeros((4096, 3072), dtype=np.float16))
+        50331648
+        """
+        return (self.kept + scratch) * _bytes(feature, dtype)
 
     def nodes(self, step: int) -> NDArray[np.intp]:
         """Return the steps whose features the forecast of ``step`` may use, in order of their ring rows.
@@ -172,6 +200,25 @@ def make_plan(
         step = int(np.argmin(np.isfinite(weights).all(axis=1)))
         raise _checks.FitError(f"`forecaster` {forecaster!r} gave weights that are not finite at step {step}.")
     return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
+
+
+def _bytes(feature: Any, dtype: Any) -> int:
+    """Bytes of a feature, or of what describes it."""
+    if isinstance(feature, dict):
+        feature = list(feature.values())
+    if isinstance(feature, list | tuple):
+        return sum(_bytes(part, dtype) for part in feature)
+    if not (hasattr(feature, "shape") and hasattr(feature, "dtype")):
+        raise TypeError(
+            f"`feature` is {type(feature).__name__}, without `shape` and `dtype`; write an array, "
+            "`jax.eval_shape(model, *args)` or a list, tuple or dict of them."
+        )
+    kind = feature.dtype if dtype is None else dtype
+    try:
+        size = np.dtype(kind).itemsize
+    except TypeError:  # another library's dtype
+        size = kind.itemsize
+    return math.prod(feature.shape) * int(size)
 
 
 def _map(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:

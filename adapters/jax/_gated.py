@@ -100,6 +100,7 @@ def gated(model: Callable[..., Any], plan: Gated, dtype: Any) -> tuple[Any, Any,
         asked = jnp.any(plan.gate(Evidence(step, state.skipped, _change(args[0], state.last))))
         if plan.axis_name is not None:
             asked = lax.pmax(asked.astype(jnp.int32), plan.axis_name) > 0
+        _check_agreement(asked)
         evaluate = asked | (state.evaluations == 0)
         feature = lax.cond(
             evaluate,
@@ -151,3 +152,11 @@ def _check(state: Any, kept: int, args: tuple[Any, ...]) -> None:
             f"`ring` was made for a first argument of shape {state.last.shape}, got {jnp.shape(args[0])}; call `init` "
             "with the arguments of this run."
         )
+
+
+def _check_agreement(asked: jax.Array) -> None:
+    """Inside `shard_map` the devices' decisions must have been brought together."""
+    varying = getattr(getattr(jax.typeof(asked), "manual_axis_type", None), "varying", ())
+    if varying:
+        names = sorted(map(str, varying))
+        raise ValueError(f"`axis_name` does not cover the mesh axes {names}, over which items are spread; name them.")
