@@ -131,8 +131,8 @@ def run(out: Path, *, guidance: float = 2.0, seed: int = 0, repeats: int = 3) ->
     _draw(rows, out / "samples.png")
     (out / "report.md").write_text(f"""# Sixteen digits in JAX, full and accelerated
 
-The digits transformer in Flax NNX on {jax.devices()[0].platform}, {STEPS} Euler steps, guidance {guidance:g}, seed {seed}.
-Everything is compared with the full run, at the sample. Seconds are medians of {repeats} whole runs, each one
+The digits transformer in Flax NNX on {jax.devices()[0].platform}, {STEPS} Euler steps, guidance {guidance:g}, seed
+{seed}. Everything is compared with the full run, at the sample. Seconds are medians of {repeats} whole runs, each one
 `lax.scan`; the first call compiles, unless another plan with as many evaluations was there before: the
 {len(rows) - 2} plans share {forecast._cache_size()} executables.
 

@@ -215,10 +215,10 @@ def _bytes(feature: Any, dtype: Any) -> int:
         )
     kind = feature.dtype if dtype is None else dtype
     try:
-        size = np.dtype(kind).itemsize
+        size = int(np.dtype(kind).itemsize)
     except TypeError:  # another library's dtype
-        size = kind.itemsize
-    return math.prod(feature.shape) * int(size)
+        size = int(kind.itemsize)
+    return int(math.prod(feature.shape)) * size
 
 
 def _map(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
