@@ -56,8 +56,9 @@ def feature(model: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run the whole network and return its feature; where the head's result is not used, compilers drop the head."""
     result = model(*args, **kwargs)
     if not (isinstance(result, tuple) and len(result) == 2):
+        got = "an array" if hasattr(result, "shape") else type(result).__name__
         raise TypeError(
-            f"`model` returned {type(result).__name__} instead of the pair (out, feature); write "
+            f"`model` returned {got} instead of the pair (out, feature); write "
             '`at="output"` for a plain model, or make it resumable with `resumable(trunk, head)`.'
         )
     return result[1]
