@@ -233,6 +233,14 @@ def test_donation_frees_the_ring():
     assert not new.rows.is_deleted()
 
 
+@pytest.mark.parametrize("loop", ["scan", "fori_loop"])
+def test_a_loop_holds_one_ring(loop):
+    x = jnp.ones((256, 4), jnp.float32)
+    compiled = jax.jit(lambda plan, x: sample(plan, x, loop=loop)).lower(PLAN, x).compile()
+    ring = PLAN.memory(x, scratch=True)
+    assert ring < compiled.memory_analysis().temp_size_in_bytes < ring + 4 * x.nbytes
+
+
 def test_corrections():
     table = 0.1 * np.random.default_rng(6).normal(size=PLAN.weights.shape) * MASK[:, None]
     plan = PLAN._replace(correction=table)
@@ -246,8 +254,10 @@ def test_corrections():
             v = sum(w * row for w, row in zip(plan.weights[i], ring, strict=True) if row is not None)
         x = x + sum(w * row for w, row in zip(table[i], ring, strict=True) if row is not None)
         x = x + (SIGMAS[i + 1] - SIGMAS[i]) * v
-    assert sample(plan, X, plain, at="output", corrector=True) == pytest.approx(x, rel=1e-9)
-    assert np.abs(sample(plan, X, plain, at="output") - x).max() > 1e-3
+    assert sample(plan, X, plain, at="output") == pytest.approx(x, rel=1e-9)
+    assert np.abs(sample(PLAN, X, plain, at="output") - x).max() > 1e-3
+    with pytest.raises(ValueError, match="`plan` has a corrector, which acts on outputs"):
+        sample(plan, X)
 
 
 def test_ddim_is_diffusers():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from spectral_forecast import Plan
@@ -24,7 +25,6 @@ def flow_euler(
     at: Literal["features", "output"] = "features",
     loop: Loop = "scan",
     dtype: Any = None,
-    corrector: bool = False,
 ) -> Any:
     """Sample a flow-matching model by Euler's method: dx/dσ = v(x, σ).
 
@@ -41,11 +41,9 @@ def flow_euler(
     *args
         What else the model takes: parameters, conditions.
     at, dtype
-        As in `forecasted`.
+        As in `forecasted`. A plan's corrector needs "output".
     loop : {"scan", "fori_loop"}
         Both compile to the same loop, and both can be differentiated, since the number of steps is fixed.
-    corrector : bool
-        Apply the plan's corrector; needs ``at="output"``.
 
     Returns
     -------
@@ -55,10 +53,11 @@ def flow_euler(
     sigmas = jnp.asarray(sigmas)
     steps = _steps("sigmas", sigmas)
     forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps)
+    corrects = _corrects(plan, at)
 
     def step(x: Any, ring: Any, i: Any) -> tuple[Any, Any]:
         velocity, ring = forecast.apply(ring, i, x, sigmas[i], *args)
-        x = forecast.correct(ring, i, x) if corrector else x
+        x = forecast.correct(ring, i, x) if corrects else x
         return (x + (sigmas[i + 1] - sigmas[i]) * velocity).astype(x.dtype), ring
 
     return _run(step, (x, forecast.init(x, sigmas[0], *args)), steps, loop)
@@ -74,7 +73,6 @@ def ddim(
     at: Literal["features", "output"] = "features",
     loop: Loop = "scan",
     dtype: Any = None,
-    corrector: bool = False,
 ) -> Any:
     """Sample a noise-prediction model by DDIM without added noise (arXiv 2010.02502, equation 12 with σ_t = 0).
 
@@ -92,7 +90,7 @@ def ddim(
         What the model is told, one a step.
     alphas : array, shape (N + 1,)
         Cumulative products ᾱ at the timesteps, then the one to end at: 1, or the schedule's first.
-    *args, at, loop, dtype, corrector
+    *args, at, loop, dtype
         As in `flow_euler`.
 
     Returns
@@ -105,13 +103,14 @@ def ddim(
     if timesteps.shape != (steps,):
         raise ValueError(f"`timesteps` has shape {timesteps.shape}, `alphas` {alphas.shape}; write (N,) and (N + 1,).")
     forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps)
+    corrects = _corrects(plan, at)
     scales = jnp.sqrt(alphas)
     sigmas = jnp.sqrt((1.0 - alphas) / alphas)
 
     def step(x: Any, ring: Any, i: Any) -> tuple[Any, Any]:
         noise, ring = forecast.apply(ring, i, x, timesteps[i], *args)
         scaled = x / scales[i]
-        scaled = forecast.correct(ring, i, scaled) if corrector else scaled
+        scaled = forecast.correct(ring, i, scaled) if corrects else scaled
         return (scales[i + 1] * (scaled + (sigmas[i + 1] - sigmas[i]) * noise)).astype(x.dtype), ring
 
     return _run(step, (x, forecast.init(x, timesteps[0], *args)), steps, loop)
@@ -121,6 +120,14 @@ def _steps(name: str, levels: Any) -> int:
     if levels.ndim != 1 or levels.shape[0] < 2:
         raise ValueError(f"`{name}` has shape {levels.shape}; write (N + 1,): one a step, and where the last one ends.")
     return int(levels.shape[0]) - 1
+
+
+def _corrects(plan: Plan | Gated, at: str) -> bool:
+    """Whether kept features can correct a sample; where the plan is traced, its corrections cannot be looked at."""
+    table = getattr(plan, "correction", None)
+    if at != "output" and isinstance(table, np.ndarray) and table.any():
+        raise ValueError('`plan` has a corrector, which acts on outputs; write `at="output"`.')
+    return at == "output"
 
 
 def _run(step: Callable[..., Any], carry: tuple[Any, Any], steps: int, loop: Loop) -> Any:
