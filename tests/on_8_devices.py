@@ -54,6 +54,30 @@ def in_steps(x):
     return x, str(ring.rows.sharding.spec)
 
 
+def with_collectives(mesh):
+    """Collectives of a model whose trunk and head multiply by sharded matrices: without forecasting, and with it."""
+    wide = jax.device_put(np.ones((48, 64), np.float32) / 48, NamedSharding(mesh, P(None, "data")))
+    x = np.tile(X, (1, 8))
+
+    def trunk(x, s, wide):
+        return jnp.tanh(x @ wide @ wide.T @ wide) + s
+
+    def head(h, x, s, wide):
+        return h @ wide.T - 0.1 * x + s
+
+    def plain(_plan, x, wide):
+        def step(x, i):
+            s = jnp.asarray(SIGMAS)
+            return x + (s[i + 1] - s[i]) * head(trunk(x, s[i], wide), x, s[i], wide), None
+
+        return jax.lax.scan(step, x, jnp.arange(STEPS))[0]
+
+    def forecast(plan, x, wide):
+        return flow_euler(resumable(trunk, head), plan, x, SIGMAS, wide)
+
+    return [facts(function, PLAN, x, wide, expected=0.0)["collectives"] for function in (plain, forecast)]
+
+
 def main():
     """Sample on one device, and on eight with Auto axes, Explicit axes and `shard_map`."""
     found = {"devices": jax.device_count()}
@@ -64,6 +88,8 @@ def main():
             x = jax.device_put(X, NamedSharding(mesh, P("data")))
             found[kind.name] = facts(sample, PLAN, x, expected=expected)
             stepped, found[kind.name]["stepped ring"] = in_steps(x)
+            if kind is AxisType.Auto:
+                found["with collectives"] = with_collectives(mesh)
             found[kind.name]["stepped error"] = float(np.abs(np.asarray(stepped) - expected).max())
     with jax.set_mesh(jax.make_mesh((8,), ("data",))):
         x = jax.device_put(X, P("data"))

@@ -9,7 +9,7 @@ import torch
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, restore
 from spectral_forecast.adapters.jax import flow_euler, from_nnx
-from spectral_forecast.benchmarks import demo_jax, digits, digits_jax
+from spectral_forecast.benchmarks import demo_jax, digits, digits_jax, jax_loops
 from spectral_forecast.cli import main
 
 STEPS, COUNT = 50, 40
@@ -108,3 +108,12 @@ def test_the_demo(capsys, tmp_path, monkeypatch):
 def test_the_demo_refuses_zero_repeats(capsys, tmp_path):
     assert main(["demo", "--backend", "jax", "--out", str(tmp_path), "--repeats", "0"]) == 2
     assert "`repeats` is 0" in capsys.readouterr().err
+
+
+def test_the_forms_of_the_loop_agree():
+    lines = jax_loops.measure(2, 1).splitlines()
+    assert len(lines) == 9
+    errors = [line.split("|")[4].strip() for line in lines[4:]]
+    assert errors[:2] == ["0.0000"] * 2
+    assert len(set(errors[2:])) == 1
+    assert 0.0 < float(errors[2]) < 0.2

@@ -40,6 +40,11 @@ def test_no_collectives_and_a_sharded_ring(found, kind):
     assert found[kind]["error"] < 1e-6
 
 
+def test_no_collectives_are_added_to_those_of_the_model(found):
+    without, forecast = found["with collectives"]
+    assert forecast == without >= 2
+
+
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_a_ring_that_is_made_outside_of_the_program(found, kind):
     assert found[kind]["stepped ring"].startswith("P(None, 'data'")
