@@ -60,6 +60,9 @@ def test_gates_agree_on_all_devices(found):
 
 def test_the_page_on_eight_devices(tmp_path):
     page = (ROOT / "docs" / "jax.md").read_text()
+    needed = ("# JAX", "## Your own scan", "## Decisions at run time", "## Many devices")
+    sections = [part for part in re.split(r"^(?=#+ )", page, flags=re.M) if part.startswith(needed)]
+    assert len(sections) == len(needed)
     program = tmp_path / "page.py"
-    program.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)))
+    program.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", "".join(sections), flags=re.M | re.S)))
     run("-W", "error", str(program))
