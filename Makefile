@@ -1,14 +1,18 @@
 # Two commands do everything on a fresh machine with Python (3.11 or later) and make:
 #   make demo   samples digits with a small trained FLUX transformer, full and accelerated; writes out/demo
 #   make test   runs every test
+#   make theory checks every statement on drawn cases and writes the report to out/theory
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo theory test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
 	$(BIN)/spectral-forecast demo --out out/demo
+
+theory: .venv/ready
+	$(BIN)/python -m spectral_forecast.theory --out out/theory
 
 test: .venv/ready
 	$(BIN)/python -m pytest -q

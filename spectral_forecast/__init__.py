@@ -8,11 +8,34 @@ package imports no framework.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from spectral_forecast import bounds, metrics, schedules
+from spectral_forecast import bounds, ellipse, gram, metrics, schedules
 from spectral_forecast._checks import FitError
-from spectral_forecast._typing import LinearForecaster
+from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
+from spectral_forecast.adaptive import GramRun, TCPadeRun
 from spectral_forecast.combine import combine
-from spectral_forecast.forecasters import Chebyshev, Combination, LinearRule, Newton, Reuse, TaylorSeer, spectrum
+from spectral_forecast.forecasters import (
+    DMD,
+    AdamsBashforth,
+    AnalyticKernel,
+    Blaschke,
+    Chebyshev,
+    Combination,
+    FloaterHormann,
+    FoCa,
+    GramRule,
+    Hermite,
+    LinearRule,
+    Newton,
+    Profile,
+    Reuse,
+    Shanks,
+    Shrink,
+    TaylorSeer,
+    TCPade,
+    TCPadePaper,
+    TCPadeReleased,
+    spectrum,
+)
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
 from spectral_forecast.sampling import Run
@@ -23,18 +46,38 @@ except PackageNotFoundError:  # a bare checkout that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "DMD",
+    "AdamsBashforth",
+    "AnalyticKernel",
+    "Blaschke",
     "Chebyshev",
     "Combination",
     "FitError",
+    "FloaterHormann",
+    "FoCa",
+    "Forecaster",
+    "GramForecaster",
+    "GramRule",
+    "GramRun",
+    "Hermite",
     "LinearForecaster",
     "LinearRule",
     "Newton",
     "Plan",
+    "Profile",
     "Reuse",
     "Run",
+    "Shanks",
+    "Shrink",
+    "TCPade",
+    "TCPadePaper",
+    "TCPadeReleased",
+    "TCPadeRun",
     "TaylorSeer",
     "bounds",
     "combine",
+    "ellipse",
+    "gram",
     "make_plan",
     "metrics",
     "ridge_weights",

@@ -11,7 +11,7 @@ import numpy as np
 
 from spectral_forecast import bounds, schedules
 from spectral_forecast.forecasters import Chebyshev, LinearRule, Newton, Reuse, TaylorSeer, spectrum
-from spectral_forecast.plan import Plan, make_plan
+from spectral_forecast.plan import make_plan
 
 __all__ = ["main"]
 
@@ -83,12 +83,13 @@ def _plan(options: argparse.Namespace) -> int:
     plan = make_plan(rule, clock, _schedule(options), span=span, keep=options.keep)
     print(f"forecaster: {rule!r}")
     print(plan)
-    worst = [(worst_case(plan, step, span, options.rho), step) for step in np.flatnonzero(~plan.evaluate).tolist()]
-    if worst:
-        beta, step = max(worst)
+    if not plan.evaluate.all():
+        beta = bounds.of_plan(plan, clock, span=span, rho=options.rho)
+        step = int(np.nanargmax(beta))
         print(
-            f"\nworst case: {beta:.4g} times the feature's bound in the ellipse rho = {options.rho:g}, at step {step}"
+            f"\nworst case: {beta[step]:.4g} times the feature's bound in the ellipse rho = {options.rho:g}, ", end=""
         )
+        print(f"at step {step}")
     if options.json:
         options.json.write_text(plan.to_json() + "\n")
         print(f"wrote {options.json}")
@@ -125,17 +126,6 @@ def _numbers(text: str) -> list[int]:
             raise ValueError(f'`--evaluate` holds {word!r}; write steps and ranges, as in "0-4,6,11".')
         numbers += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
     return numbers
-
-
-def worst_case(plan: Plan, step: int, span: tuple[float, float], rho: float) -> float:
-    """Return the exact worst case of a plan's forecast at ``step``, where step numbers are the clock."""
-    start, end = span
-    nodes = plan.nodes(step)
-    rows = [row for row in np.argsort(nodes) if nodes[row] >= 0]
-    times = 2.0 * ((nodes[rows] - start) / (end - start)) - 1.0
-    return float(
-        bounds.worst_case(plan.weights[step, rows], times, 2.0 * (step - start) / (end - start) - 1.0, rho=rho)
-    )
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

@@ -46,8 +46,8 @@ def combine(weights: Weights, features: Array | Sequence[Array]) -> Array:
     array([4., 2.])
     """
     w = np.asarray(weights, dtype=np.float64)
-    stacked = hasattr(features, "shape")
-    rows = [features[k, ...] for k in range(features.shape[0])] if stacked else list(features)
+    stacked: Any = features if hasattr(features, "shape") else None
+    rows: list[Any] = list(features) if stacked is None else [stacked[k, ...] for k in range(stacked.shape[0])]
     count = len(rows)
     if w.shape != (count,) or count == 0:
         raise ValueError(f"`weights` has shape {w.shape} for {count} `features`; write one weight for each feature.")

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import LinearForecaster, Times
+from spectral_forecast.clock import map_clock
+from spectral_forecast.forecasters.base import LinearRule
 
 if TYPE_CHECKING:
     from spectral_forecast.sampling import Run
@@ -158,7 +160,8 @@ def make_plan(
     Parameters
     ----------
     forecaster : LinearForecaster
-        The rule; anything with a method ``weights(times, t)``.
+        The rule; anything with a method ``weights(times, t)``. A rule that counts sampling steps and was given no
+        ``step`` takes it from ``times``, if those are equally spaced.
     times : array_like, shape (N,)
         The run's clock, strictly increasing: step numbers, or minus the noise levels.
     evaluate : array_like of bool, shape (N,)
@@ -185,7 +188,10 @@ def make_plan(
     run = _checks.mask("evaluate", evaluate, clock.size)
     evaluations = int(run.sum())
     rows = evaluations if keep is None else min(_checks.integer("keep", keep, least=1), evaluations)
-    tau = _map(clock, span)
+    tau = map_clock(clock, span)
+    if isinstance(forecaster, LinearRule) and clock.size > 1:
+        scale = (tau[-1] - tau[0]) / (clock[-1] - clock[0])
+        forecaster = forecaster.with_step(_step(tau), scale=scale)
     slot = np.full(clock.size, rows, dtype=np.int32)
     weights = np.zeros((clock.size, rows))
     held: list[int] = []
@@ -200,6 +206,12 @@ def make_plan(
         step = int(np.argmin(np.isfinite(weights).all(axis=1)))
         raise _checks.FitError(f"`forecaster` {forecaster!r} gave weights that are not finite at step {step}.")
     return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
+
+
+def _step(tau: NDArray[np.float64]) -> float | None:
+    """The length of one step, where all are equal to six digits."""
+    gaps, mean = np.diff(tau), float(tau[-1] - tau[0]) / (tau.size - 1)
+    return mean if np.abs(gaps - mean).max() <= 1e-6 * mean else None
 
 
 def _bytes(feature: Any, dtype: Any) -> int:
@@ -219,19 +231,6 @@ def _bytes(feature: Any, dtype: Any) -> int:
     except TypeError:  # another library's dtype
         size = int(kind.itemsize)
     return int(math.prod(feature.shape)) * size
-
-
-def _map(clock: NDArray[np.float64], span: tuple[float, float] | None) -> NDArray[np.float64]:
-    """Map the clock onto [-1, 1]."""
-    if span is None and clock.size == 1:
-        return np.array([-1.0])
-    start, end = (clock[0], clock[-1]) if span is None else map(float, span)
-    if not (np.isfinite([start, end]).all() and start < end and start <= clock[0] and clock[-1] <= end):
-        raise ValueError(
-            f"`span` is ({start:.6g}, {end:.6g}); write a start and a later end around the times "
-            f"[{clock[0]:.6g}, {clock[-1]:.6g}]."
-        )
-    return np.asarray(2.0 * ((clock - start) / (end - start)) - 1.0)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

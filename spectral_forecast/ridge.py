@@ -19,8 +19,8 @@ def ridge_weights(design: NDArray[np.float64], row: NDArray[np.float64], *, ridg
     ----------
     design : ndarray of float64, shape (K, P)
         Basis functions at the data's times, one row a time. The first ``min(free, K)`` columns must be independent.
-    row : ndarray of float64, shape (P,)
-        The same basis functions at the point of evaluation.
+    row : ndarray of float64, shape (P,) or (P, n)
+        The same basis functions at the point of evaluation, or at n points, one column each.
     ridge : float
         The penalty, 0 or more. With 0, coefficients that the data leave open have the smallest norm.
     free : int
@@ -28,7 +28,7 @@ def ridge_weights(design: NDArray[np.float64], row: NDArray[np.float64], *, ridg
 
     Returns
     -------
-    ndarray of float64, shape (K,)
+    ndarray of float64, shape (K,) or (K, n)
 
     Notes
     -----
@@ -54,4 +54,4 @@ def ridge_weights(design: NDArray[np.float64], row: NDArray[np.float64], *, ridg
     floor = np.finfo(np.float64).eps * max(design.shape) * max(values, default=0.0)
     filtered = np.divide(values, values**2 + ridge, out=np.zeros_like(values), where=values > floor)
     missed = row[free:] - design[:, free:].T @ exact
-    return np.asarray(exact + rest @ (left @ (filtered * (right @ missed))))
+    return np.asarray(exact + rest @ ((left * filtered) @ (right @ missed)))

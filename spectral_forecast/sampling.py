@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from spectral_forecast._typing import Array
+from spectral_forecast._typing import Array, Weights
 from spectral_forecast.combine import combine
 from spectral_forecast.plan import Plan
 
@@ -69,6 +69,10 @@ class Run:
         """Whether ``step`` can come next: all evaluated steps before it are kept, and none after it."""
         return self._next <= self._check_step(step) and not self.plan.evaluate[self._next : step].any()
 
+    def fits(self, feature: Array) -> bool:
+        """Whether a feature has the shape, dtype and device of those kept before."""
+        return not self._changes(feature)
+
     @property
     def nbytes(self) -> int:
         """Bytes that the kept features take."""
@@ -88,15 +92,12 @@ class Run:
             raise ValueError(f"`step` {step} is not evaluated by the plan; call `forecast({step})` instead of `keep`.")
         self._check_order(step)
         xp = array_namespace(feature)
-        kept = self._ring[0]
-        if kept is not None:
-            for name in ("shape", "dtype", "device"):
-                old, new = _trait(kept, name), _trait(feature, name)
-                if old != new:
-                    raise ValueError(
-                        f"`feature` of step {step} has {name} {new}, those kept before have {old}; "
-                        "start a new run with `plan.start()` when the features change."
-                    )
+        if changes := self._changes(feature):
+            name, (old, new) = next(iter(changes.items()))
+            raise ValueError(
+                f"`feature` of step {step} has {name} {new}, those kept before have {old}; "
+                "start a new run with `plan.start()` when the features change."
+            )
         if self.check_finite and not bool(xp.all(xp.isfinite(feature))):
             raise ValueError(
                 f"`feature` of step {step} holds a NaN or an infinity; evaluate again, or "
@@ -121,7 +122,18 @@ class Run:
         if self._next == 0:
             raise ValueError("`step` 0 has nothing to be forecast from; evaluate it and `keep(0, feature)`.")
         filled = [row for row, kept in enumerate(self._ring) if kept is not None]
-        return combine(self.plan.weights[step, filled], [self._ring[row] for row in filled])
+        return combine(self._weights(step)[filled], [self._ring[row] for row in filled])
+
+    def _weights(self, step: int) -> Weights:
+        """The weights of the ring's rows, shape (K,)."""
+        return np.asarray(self.plan.weights[step])
+
+    def _changes(self, feature: Array) -> dict[str, tuple[Any, Any]]:
+        """What of a feature differs from those kept before: name, old, new."""
+        if self._ring[0] is None:
+            return {}
+        pairs = {name: (_trait(self._ring[0], name), _trait(feature, name)) for name in ("shape", "dtype", "device")}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def _check_step(self, step: int) -> int:
         if not 0 <= step < self.plan.steps:

@@ -3,7 +3,19 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from spectral_forecast import Chebyshev, Newton, Reuse, TaylorSeer, spectrum
+from spectral_forecast import (
+    AdamsBashforth,
+    AnalyticKernel,
+    Blaschke,
+    Chebyshev,
+    FloaterHormann,
+    FoCa,
+    Hermite,
+    Newton,
+    Reuse,
+    TaylorSeer,
+    spectrum,
+)
 
 FORECASTERS = [
     Reuse(),
@@ -16,6 +28,17 @@ FORECASTERS = [
     spectrum(0.5),
     spectrum(0.5, mode="free"),
     2.0 * Newton(2) - Newton(1),
+    *(AnalyticKernel(2.0, 1e-3, drift) for drift in range(-1, 3)),
+    AnalyticKernel(1.2, 0.1, 0),
+    Blaschke(1.5, 3),
+    Blaschke(1.2, 2),
+    *(FloaterHormann(degree) for degree in range(4)),
+    *(Hermite(order, step=0.125) for order in range(1, 4)),
+    Hermite(2, sigma=2**-0.5, step=0.03125),
+    *(AdamsBashforth(order, step=0.125) for order in range(2, 5)),
+    FoCa(step=0.125),
+    FoCa(corrector=False, step=0.125),
+    0.5 * FoCa(step=0.25) + 0.5 * Newton(1),
 ]
 
 

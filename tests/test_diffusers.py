@@ -7,11 +7,24 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FirstBlockCacheConfig,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    LCMScheduler,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.benchmarks import digits
 
 RULE = spectrum(0.5, mode="free")
@@ -113,10 +126,15 @@ def test_the_network_runs_as_often_as_planned(pipe, network, at):
     block, embedder, head = (Counter(network.get_submodule(name)) for name in _COUNTED)
     accelerate(pipe, evaluations=5, forecaster=RULE, at=at)
     draw(pipe, guidance=1.0)
+    first = embedder.calls
     assert block.calls == 5
-    assert embedder.calls == head.calls == (5 if at == "output" else 12)
+    draw(pipe, guidance=1.0)
+    assert block.calls == 2 * 5
+    assert embedder.calls - first == (5 if at == "output" else 12)
+    assert head.calls == embedder.calls
+    assert first - (embedder.calls - first) == (0 if at == "output" else 3)  # resumed from the first evaluation
     draw(pipe, guidance=2.0)
-    assert block.calls == 5 + 2 * 5
+    assert block.calls == 4 * 5
 
 
 _COUNTED = ("single_transformer_blocks.1.attn.to_q", "x_embedder", "norm_out")
@@ -195,13 +213,12 @@ def test_features_are_let_go(pipe, network, at):
     accelerate(pipe, plan(), at=at)
     root = network._diffusers_hook.get_hook("spectral_forecast")
     streams, held = root.streams, []
-    draw(pipe, after_step=lambda _: held.append({name: stream.run.nbytes for name, stream in streams.items()}))
+    draw(pipe, after_step=lambda _: held.append({name: stream.nbytes for name, stream in streams.items()}))
     feature = 2 * 64 * (32 if at == "features" else 4) * 4
     assert held[3] == {"cond": 3 * feature, "uncond": 3 * feature}
     assert held[-1] == {}
     assert report(pipe).peak_bytes == 2 * 5 * feature
-    assert root.feature is None
-    assert root.forecast is None
+    assert root.split is None or (root.split.seen is None and not root.split.feature)
     hook = weakref.ref(root)
     del root
     restore(pipe)
@@ -333,11 +350,43 @@ def test_a_plan_for_another_length_is_not_used(pipe):
     assert report(pipe).evaluations == 5
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_short_runs(pipe, at, steps):
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_short_runs_are_evaluated_throughout(pipe, at, steps):
     full = draw(pipe, steps=steps)
-    accelerate(pipe, evaluations=14, at=at)
-    assert torch.equal(draw(pipe, steps=steps), full)
+    accelerate(pipe, evaluations=3, at=at)
+    with pytest.warns(UserWarning, match=f"a run of {steps} steps has none to spare.*Take more steps"):
+        assert torch.equal(draw(pipe, steps=steps), full)
+    assert report(pipe).evaluations == steps
+    assert "none to spare" in report(pipe).events[0]
+    draw(pipe, steps=8)
+    assert report(pipe).evaluations == 3
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_short_plans_are_followed(pipe, at, steps):
+    full = draw(pipe, steps=steps)
+    accelerate(pipe, plan(steps, [0]), at=at)
+    result = draw(pipe, steps=steps)
+    assert report(pipe).evaluated["cond"] == [0]
+    assert torch.equal(result, full) == (steps == 1)
+
+
+def test_schedulers_that_add_noise_are_evaluated_throughout(pipe):
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True)
+    accelerate(pipe, evaluations=5)
+    with pytest.warns(UserWarning, match="FlowMatchEulerDiscreteScheduler adds noise at every step"):
+        draw(pipe)
+    assert report(pipe).evaluations == 12
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    draw(pipe)
+    assert report(pipe).evaluations == 5
+
+
+def test_which_schedulers_add_noise():
+    noisy = [DDPMScheduler(), DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), LCMScheduler()]
+    assert all("adds noise" in refusal(scheduler, 50) for scheduler in noisy)
+    smooth = [DDIMScheduler(), DPMSolverMultistepScheduler(), UniPCMultistepScheduler(), None]
+    assert not any(refusal(scheduler, 50) for scheduler in smooth)
 
 
 def test_half_precision(pipe, at):
@@ -404,7 +453,7 @@ def test_bad_models(pipe, network):
     with pytest.raises(ValueError, match="is accelerated already; call `restore` first"):
         accelerate(network, plan())
     restore(pipe)
-    with pytest.raises(ValueError, match="forward takes no `timestep`"):
+    with pytest.raises(ValueError, match="forward takes none of timestep"):
         accelerate(torch.nn.Linear(2, 2), plan())
     network.enable_cache(FirstBlockCacheConfig(threshold=0.1))
     with pytest.raises(ValueError, match=r"caches enabled; call its `disable_cache\(\)`"):
@@ -413,9 +462,171 @@ def test_bad_models(pipe, network):
 
 def test_a_network_that_cannot_be_split_says_so():
     unet = UNet2DModel(
-        sample_size=8, block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
-    )
-    with pytest.raises(ValueError, match=r'UNet2DModel cannot be split.*write `at="output"`'):
-        accelerate(unet, plan(), at="features")
-    assert not hasattr(unet, "_diffusers_hook")
+        sample_size=8,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    ).eval()
+
+    @torch.no_grad()
+    def sample():
+        x = torch.ones(1, 3, 8, 8)
+        for time in range(11, -1, -1):
+            x = x - 0.05 * unet(x, torch.tensor(time)).sample
+        return x
+
     accelerate(unet, plan())
+    expected = sample()
+    restore(unet)
+    accelerate(unet, plan(), at="features")
+    with pytest.warns(UserWarning, match="UNet2DModel cannot be split.*; outputs are forecast instead of features"):
+        assert torch.equal(sample(), expected)
+    assert report(unet).at == "output"
+    assert "cannot be split" in report(unet).events[0]
+    assert torch.equal(sample(), expected)
+    restore(unet)
+    with pytest.raises(ValueError, match=r'`at`: Flat has no list of blocks to skip; write `at="output"`'):
+        accelerate(Flat(), plan(), at="features")
+
+
+class Flat(torch.nn.Module):
+    """A network without lists of blocks."""
+
+    def forward(self, sample, timestep):
+        return sample * timestep
+
+
+class Stack(torch.nn.Module):
+    """A network with lists of blocks, each a stumbling block of its own."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.refiners = torch.nn.ModuleList(Pair() for _ in range(2))
+        self.blocks = torch.nn.ModuleList(Pair() for _ in range(3))
+        self.head = torch.nn.Linear(4, 4)
+
+    def forward(self, sample, timestep, context):
+        for block in self.refiners:
+            context, _ = block(context, context)
+        sizes = context.shape[1]
+        joint = torch.cat([context, sample + timestep], dim=1)
+        middle = joint
+        for number, block in enumerate(self.blocks):
+            joint, other = block(joint, temb=joint if self.kind == "both" else None)
+            middle = joint if number == 1 else middle
+        result = self.head(joint[:, sizes:])
+        if self.kind == "both":
+            result = result + other[:, sizes:]
+        return result + middle[:, sizes:] if self.kind == "reads the middle" else result
+
+
+class Pair(torch.nn.Module):
+    """A block that takes two streams of tokens, or one, and returns as many."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+
+    def forward(self, hidden, temb=None):
+        result = hidden + torch.tanh(self.inner(hidden))
+        return result, None if temb is None else result + torch.sin(temb)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("one", 1), ("both", 2)])
+def test_blocks_are_found_by_watching(kind, kept):
+    torch.manual_seed(0)
+    stack = Stack(kind).eval()
+    counters = [Counter(block.inner) for block in (*stack.refiners, *stack.blocks)]
+
+    @torch.no_grad()
+    def sample():
+        x, context = torch.ones(1, 6, 4), torch.full((1, 2, 4), 0.5)
+        for time in range(11, -1, -1):
+            x = x - 0.01 * stack(x, torch.tensor(time / 12), context)
+        return x
+
+    full = sample()
+    accelerate(stack, plan(rule=spectrum(mode="free")), at="features")
+    assert torch.allclose(sample(), full, rtol=0.05)
+    assert [counter.calls for counter in counters] == [12 + 5] * 5
+    assert report(stack).at == "features"
+    assert report(stack).peak_bytes == 5 * kept * (8 * 4 * 4)
+
+
+def test_a_network_whose_head_reads_the_middle_is_not_split():
+    torch.manual_seed(0)
+    stack = Stack("reads the middle").eval()
+    accelerate(stack, plan(), at="features")
+    with pytest.warns(UserWarning, match="resumed from its last block, it gives another result"), torch.no_grad():
+        stack(torch.ones(1, 6, 4), torch.tensor(1.0), torch.ones(1, 2, 4))
+    assert report(stack).at == "output"
+
+
+@pytest.mark.parametrize("kind", ["output", "features"])
+def test_two_transformers_take_turns(kind):
+    """Wan 2.2: one network for high noise, one for low; each has features of its own."""
+    torch.manual_seed(0)
+    config = {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 4,
+        "out_channels": 4,
+        "text_dim": 8,
+        "freq_dim": 16,
+        "ffn_dim": 32,
+        "num_layers": 2,
+    }
+    high, low = (WanTransformer3DModel(**config).eval() for _ in range(2))
+    pipe = WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=None,
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+        transformer=high,
+        transformer_2=low,
+        boundary_ratio=0.8,
+    )
+    pipe.set_progress_bar_config(disable=True)
+
+    def video(steps=20):
+        embeds = torch.linspace(-1, 1, 24).reshape(1, 3, 8)
+        return pipe(
+            prompt_embeds=embeds,
+            negative_prompt_embeds=-embeds,
+            guidance_scale=3.0,
+            num_inference_steps=steps,
+            num_frames=5,
+            height=32,
+            width=32,
+            output_type="latent",
+            generator=torch.Generator().manual_seed(0),
+        ).frames
+
+    full = video()
+    with pytest.raises(ValueError, match="`plan`: a pipeline with two transformers needs `evaluations`"):
+        accelerate(pipe, plan())
+    counters = [Counter(network.blocks[0].attn1.to_q) for network in (high, low)]
+    accelerate(pipe, evaluations=8, at=kind)
+    first = video()
+    assert torch.allclose(first, full, rtol=0.2, atol=0.2)
+    assert not torch.equal(first, full)
+    told = report(pipe)
+    assert list(told.evaluated) == [
+        "transformer cond",
+        "transformer uncond",
+        "transformer_2 cond",
+        "transformer_2 uncond",
+    ]
+    switch = told.evaluated["transformer_2 cond"][0]
+    steps = sorted(told.evaluated["transformer cond"] + told.forecast["transformer cond"])
+    assert steps == list(range(switch))
+    assert told.evaluated["transformer_2 cond"][:3] == [switch, switch + 1, switch + 2]
+    assert max(told.forecast["transformer_2 cond"] + told.evaluated["transformer_2 cond"]) == 19
+    assert [counter.calls for counter in counters] == [
+        2 * len(told.evaluated[name]) for name in ("transformer cond", "transformer_2 cond")
+    ]
+    assert torch.equal(video(), first)
+    restore(pipe)
+    assert torch.equal(video(), full)

@@ -13,6 +13,7 @@ from spectral_forecast.adapters.jax import ddim, flow_euler, forecasted, output,
 
 STEPS = 20
 SIGMAS = np.linspace(1.0, 0.0, STEPS + 1)
+CLOCK = np.linspace(-1.0, 1.0, STEPS)
 MASK = schedules.growing(STEPS)
 PLAN = make_plan(Newton(1), np.arange(STEPS), MASK)
 KEPT = PLAN.kept
@@ -38,16 +39,15 @@ def sample(plan, x, model=MODEL, **options):
 
 def by_lists(rule, evaluate, keep=None, x=X):
     """The same run without plan, ring or JAX: features in a list, weights from the forecaster."""
-    clock = np.linspace(-1.0, 1.0, STEPS)
     times, features = [], []
     for i in range(STEPS):
         if evaluate[i]:
             feature = np.tanh(x @ MATRIX) + SIGMAS[i]
-            times.append(clock[i])
+            times.append(CLOCK[i])
             features.append(feature)
         else:
             newest = slice(None if keep is None else -keep, None)
-            w = rule.weights(times[newest], clock[i])
+            w = rule.weights(times[newest], CLOCK[i])
             feature = np.tensordot(w, features[newest], axes=1)
         x = x + (SIGMAS[i + 1] - SIGMAS[i]) * (2 * feature - 0.1 * x * SIGMAS[i])
     return x
@@ -56,10 +56,13 @@ def by_lists(rule, evaluate, keep=None, x=X):
 @pytest.mark.parametrize("keep", [None, 1, 3])
 @pytest.mark.parametrize("rule", FORECASTERS, ids=repr)
 def test_equals_lists_of_features(rule, keep):
-    plan = make_plan(rule, np.arange(STEPS), MASK, keep=keep)
+    plan = make_plan(rule, CLOCK, MASK, keep=keep)
     expected = by_lists(rule, MASK, keep)
     assert SHARED(plan, X) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    assert SHARED(plan, X.astype(np.float32)) == pytest.approx(expected, rel=1e-5, abs=1e-5 * np.abs(expected).max())
+    # The sum of |w| multiplies rounding errors: below 1e4 for all rules but one, which takes it to 3e5.
+    gain = max(1.0, np.abs(plan.weights).sum(axis=1).max() / 1e4)
+    error = np.abs(SHARED(plan, X.astype(np.float32)) - expected).max() / np.abs(expected).max()
+    assert error < 1e-5 * gain
 
 
 SHARED = jax.jit(sample)

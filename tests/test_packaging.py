@@ -95,21 +95,22 @@ def test_links_lead_to_the_folders():
 
 
 def test_public_names():
-    names = {
-        name
-        for name, value in vars(spectral_forecast).items()
-        if not name.startswith("_")
-        and getattr(value, "__module__", getattr(value, "__name__", "")).startswith("spectral")
-    }
-    modules = {"adapters", "cli", "forecasters", "plan", "plot", "ridge", "sampling", "theory", "benchmarks"}
-    assert names - modules == set(spectral_forecast.__all__)
-    assert sorted(spectral_forecast.__all__) == spectral_forecast.__all__
+    """`__all__` holds every name of the package that is neither private nor a module for its own use."""
+    public = set(spectral_forecast.__all__)
+    for name, value in vars(spectral_forecast).items():
+        ours = getattr(value, "__module__", "").startswith("spectral_forecast")
+        if ours and not name.startswith("_"):
+            assert name in public, name
+    assert len(public) == len(spectral_forecast.__all__)
 
 
 def test_every_public_name_is_documented():
+    documented = 0
     for name in spectral_forecast.__all__:
         value = getattr(spectral_forecast, name)
         assert inspect.getdoc(value), name
-        members = [getattr(value, part) for part in getattr(value, "__all__", [])] if inspect.ismodule(value) else []
+        members = [getattr(value, part) for part in value.__all__] if inspect.ismodule(value) else []
         for member in members:
-            assert "Examples" in inspect.getdoc(member) or "Returns" in inspect.getdoc(member), member
+            assert any(section in inspect.getdoc(member) for section in ("Examples", "Returns", "Attributes")), member
+            documented += 1
+    assert documented > 30

@@ -15,15 +15,16 @@ from typing import Any, Literal, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry
-from diffusers.hooks._helpers import TransformerBlockRegistry
 
 from spectral_forecast import LinearForecaster, Plan, spectrum
-from spectral_forecast.adapters.diffusers._hook import BlockHook, RootHook, Settings
+from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
 from spectral_forecast.adapters.diffusers._report import Report
+from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
 __all__ = ["Report", "accelerate", "report", "restore"]
 
 _NAME = "spectral_forecast"
+_TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
 _Model = TypeVar("_Model", bound="DiffusionPipeline | torch.nn.Module")
 
 
@@ -41,7 +42,8 @@ def accelerate(
     Parameters
     ----------
     model : DiffusionPipeline or torch.nn.Module
-        A pipeline with a ``transformer`` or a ``unet``, or such a network itself.
+        A pipeline with a ``transformer`` or a ``unet``, or such a network itself. Two transformers that take turns
+        (Wan 2.2) are both accelerated: the steps are shared out, and each begins with features of its own.
     plan : Plan, optional
         What `make_plan` returned, for runs of exactly its number of steps. In longer or shorter runs nothing is
         forecast, and the report says so.
@@ -52,8 +54,9 @@ def accelerate(
         The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
-        block hands to the head; the blocks are skipped and the embedding and the head run, for transformers whose
-        blocks diffusers describes.
+        block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
+        found by watching the first evaluation, which is then resumed once to see that the result is the same. A
+        network that cannot be split says so, in a warning and in the report, and its outputs are forecast.
     scheduler : SchedulerMixin, optional
         The scheduler that drives a network given without its pipeline. Without one, give a plan; the steps are
         then told apart by their timesteps, and a run begins when time goes back.
@@ -66,30 +69,28 @@ def accelerate(
     ------
     ValueError
         If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
-        of diffusers' own caches is on, or if it cannot be split and ``at`` is "features".
+        of diffusers' own caches is on, or if ``at`` is "features" and the network has no lists of blocks.
 
     Notes
     -----
     Whenever something about a step is unexpected (another shape or dtype, steps left out, a result that is not
-    finite), the network is evaluated, the features kept so far are dropped and the report says so.
+    finite), the network is evaluated, the features kept so far are dropped and the report says so. In runs of fewer
+    than 8 steps, and with schedulers that add noise at every step, ``evaluations`` forecasts nothing and a warning
+    says why; a plan is followed all the same.
     """
-    network, clock = _network(model, scheduler)
-    settings = _settings(plan, evaluations, forecaster, at, has_clock=clock is not None)
-    if _hook(network) is not None:
-        raise ValueError(f"`model`: this {type(network).__name__} is accelerated already; call `restore` first.")
-    if getattr(network, "is_cache_enabled", False):
-        raise ValueError("`model` has one of diffusers' caches enabled; call its `disable_cache()` first.")
-    signature = inspect.signature(network.forward)
-    if "timestep" not in signature.parameters:
-        raise ValueError(f"`model`: {type(network).__name__}.forward takes no `timestep`; use `plan.start()` yourself.")
-    root = RootHook(settings, signature, (lambda: None) if clock is None else clock)
-    blocks = _blocks(network) if at == "features" else []
-    for block, layout in blocks:
-        hook = BlockHook(root, inspect.signature(block.forward), layout)
-        HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
-    registry = HookRegistry.check_if_exists_or_initialize(network)
-    registry.register_hook(root, _NAME)
-    registry.invalidate_child_registries_cache()
+    networks, clock = _networks(model, scheduler)
+    settings = _settings(plan, evaluations, forecaster, at, has_clock=clock is not None, shared=len(networks) > 1)
+    for network in networks.values():
+        _check(network, at)
+    for network in networks.values():
+        signature = inspect.signature(network.forward)
+        time_name = next(name for name in _TIME_NAMES if name in signature.parameters)
+        root = RootHook(settings, signature, time_name, (lambda: None) if clock is None else clock)
+        if at == "features":
+            root.split = _split(network)
+        registry = HookRegistry.check_if_exists_or_initialize(network)
+        registry.register_hook(root, _NAME)
+        registry.invalidate_child_registries_cache()
     return model
 
 
@@ -105,8 +106,8 @@ def restore(model: _Model) -> _Model:
     -------
     The same object.
     """
-    network, _ = _network(model, None)
-    for module in network.modules():
+    networks, _ = _networks(model, None)
+    for module in (module for network in networks.values() for module in network.modules()):
         registry = getattr(module, "_diffusers_hook", None)
         if registry is None or registry.get_hook(_NAME) is None:
             continue
@@ -133,30 +134,45 @@ def report(model: DiffusionPipeline | torch.nn.Module) -> Report:
     Report
         A copy, which later runs do not change. Before the first run it counts nothing.
     """
-    network, _ = _network(model, None)
-    hook = _hook(network)
-    if hook is None:
-        raise ValueError(f"`model`: this {type(network).__name__} is not accelerated; call `accelerate` first.")
-    return copy.deepcopy(hook.report)
+    networks, _ = _networks(model, None)
+    hooks = {name: _hook(network) for name, network in networks.items()}
+    if None in hooks.values():
+        names = ", ".join(type(network).__name__ for network in networks.values())
+        raise ValueError(f"`model`: this {names} is not accelerated; call `accelerate` first.")
+    reports = {name: copy.deepcopy(hook.report) for name, hook in hooks.items()}
+    return next(iter(reports.values())) if len(reports) == 1 else Report.joined(reports)
 
 
-def _network(model: Any, scheduler: Any) -> tuple[torch.nn.Module, Any]:
-    """Return the network of a pipeline, and a callable that gives its scheduler's timesteps (or None)."""
+def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], Any]:
+    """Return the networks of a pipeline by name, and a callable that gives its scheduler (or None)."""
     if isinstance(model, DiffusionPipeline):
-        if getattr(model, "transformer_2", None) is not None:
-            raise ValueError("`model` has two transformers; accelerate each with `scheduler=pipe.scheduler`.")
-        network = next((found for name in ("transformer", "unet") if (found := getattr(model, name, None))), None)
-        if network is None:
+        found = {name: getattr(model, name, None) for name in ("transformer", "transformer_2", "unet")}
+        networks = {name: network for name, network in found.items() if network is not None}
+        if not networks:
             raise ValueError(f"`model`: {type(model).__name__} has no `transformer` and no `unet`; give the network.")
         # Weak, so that the network does not keep its pipeline alive; the pipeline's scheduler may be exchanged.
         owner = weakref.ref(model)
-        return network, lambda: getattr(getattr(owner(), "scheduler", None), "timesteps", None)
+        return networks, lambda: getattr(owner(), "scheduler", None)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"`model` is {type(model).__name__}; write a diffusers pipeline or its transformer.")
-    return model, None if scheduler is None else lambda: scheduler.timesteps
+    return {"network": model}, None if scheduler is None else lambda: scheduler
 
 
-def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_clock: bool) -> Settings:
+def _check(network: torch.nn.Module, at: str) -> None:
+    """Refuse a network that cannot be accelerated, before anything is hooked."""
+    name = type(network).__name__
+    if _hook(network) is not None:
+        raise ValueError(f"`model`: this {name} is accelerated already; call `restore` first.")
+    if getattr(network, "is_cache_enabled", False):
+        raise ValueError("`model` has one of diffusers' caches enabled; call its `disable_cache()` first.")
+    if not set(_TIME_NAMES) & set(inspect.signature(network.forward).parameters):
+        names = ", ".join(_TIME_NAMES)
+        raise ValueError(f"`model`: {name}.forward takes none of {names}; use `plan.start()` in your own loop.")
+    if at == "features" and not block_lists(network):
+        raise ValueError(f'`at`: {name} has no list of blocks to skip; write `at="output"`.')
+
+
+def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_clock: bool, shared: bool) -> Settings:
     """Check what is asked for."""
     if at not in ("output", "features"):
         raise ValueError(f'`at` is {at!r}; write "output" or "features".')
@@ -165,6 +181,8 @@ def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_cloc
     if plan is not None:
         if not isinstance(plan, Plan):
             raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned.")
+        if shared:
+            raise ValueError("`plan`: a pipeline with two transformers needs `evaluations`, since each begins anew.")
         if forecaster is not None:
             raise ValueError("`forecaster` goes with `evaluations`; a plan has its forecaster's weights already.")
         return Settings(plan, None, None, at)
@@ -175,26 +193,19 @@ def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_cloc
     rule = spectrum(0.5, mode="free") if forecaster is None else forecaster
     if not isinstance(rule, LinearForecaster):
         raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
-    return Settings(None, rule, evaluations, at)
+    return Settings(None, rule, evaluations, at, shared)
 
 
-def _blocks(network: torch.nn.Module) -> list[tuple[torch.nn.Module, Any]]:
-    """Return the network's own lists of blocks, each with diffusers' description of what goes in and out."""
-    found = []
-    for name, child in network.named_children():
-        if not isinstance(child, torch.nn.ModuleList) or "block" not in name:
-            continue
-        for block in child:
-            try:
-                found.append((block, TransformerBlockRegistry.get(type(block))))
-            except ValueError:
-                raise ValueError(
-                    f"`at`: {type(network).__name__} cannot be split, since diffusers does not describe "
-                    f'{type(block).__name__}; write `at="output"`.'
-                ) from None
-    if not found:
-        raise ValueError(f'`at`: {type(network).__name__} has no list of blocks to skip; write `at="output"`.')
-    return found
+def _split(network: torch.nn.Module) -> Split:
+    """Put a hook on every block in the network's own lists of modules."""
+    whole = sum(parameter.numel() for parameter in network.parameters())
+    shares = [sum(parameter.numel() for parameter in blocks.parameters()) / whole for blocks in block_lists(network)]
+    split = Split(shares)
+    for group, blocks in enumerate(block_lists(network)):
+        for block in blocks:
+            hook = BlockHook(split, group)
+            HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+    return split
 
 
 def _hook(network: torch.nn.Module) -> RootHook | None:

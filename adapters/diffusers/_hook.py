@@ -1,20 +1,25 @@
-"""The hooks: one on the root module, which holds all state and decides, and one without state on each block."""
+"""The hook on the root module, which holds all state of an accelerated network and decides at every call."""
 
 import inspect
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
+from torch.utils import _pytree as pytree
 
-from spectral_forecast import LinearForecaster, Plan, Run, make_plan, schedules
+from spectral_forecast import LinearForecaster, Plan, make_plan, schedules
 from spectral_forecast.adapters.diffusers._clock import Clock, Moment
 from spectral_forecast.adapters.diffusers._report import Report
+from spectral_forecast.adapters.diffusers._schedulers import refusal
+from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
+from spectral_forecast.adapters.diffusers._stream import Stream
 
-__all__ = ["BlockHook", "RootHook", "Settings"]
+__all__ = ["RootHook", "Settings"]
 
 WARMUP_AFTER_RESTART = 3
 
@@ -27,11 +32,18 @@ class Settings:
     forecaster: LinearForecaster | None
     evaluations: int | None
     at: str
+    shared: bool = False  # whether the network is one of several that share a run's steps
 
-    def plan_for(self, steps: int | None) -> Plan | None:
-        """Return the plan of a run of ``steps``; None where the given one does not fit."""
+    def plan_for(self, steps: int | None, begin: int) -> Plan | None:
+        """Return the plan of a run of ``steps`` from the scheduler's step ``begin`` on; None if the given one is not.
+
+        Where networks take turns, the evaluations are those of the whole list of steps, and the one that takes over
+        begins with an empty ring.
+        """
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
+        if self.shared and begin > 0:
+            return self.plan_after(schedules.budget(begin + steps, min(self.evaluations, begin + steps)), begin)
         evaluate = schedules.budget(steps, min(self.evaluations, steps))
         return self._tabulate(evaluate, 0, steps)
 
@@ -54,59 +66,55 @@ class _NeverForecast:
         return np.zeros(len(times))
 
 
-class _Stream:
-    """One guidance branch's features, and the plan that they follow from step ``begin`` on."""
-
-    def __init__(self, plan: Plan, begin: int) -> None:
-        self.begin = begin
-        # Whether features are finite is checked here, where the answer is to restart and not to raise.
-        self.run: Run = plan.start(check_finite=False)
-        self.shape: Any = None  # what the network was called with when it was evaluated last
-
-
 class RootHook(ModelHook):
     """Replaces the forward of the whole network: evaluates it, or forecasts its output or its features."""
 
     _is_stateful = True
 
-    def __init__(self, settings: Settings, signature: inspect.Signature, timesteps: Callable[[], Any]) -> None:
+    def __init__(
+        self, settings: Settings, signature: inspect.Signature, time_name: str, scheduler: Callable[[], Any]
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.signature = signature
-        self.timesteps = timesteps  # () -> the scheduler's timesteps, or None without a scheduler
+        self.time_name = time_name
+        self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
         self.contexts = StateManager(BaseState)  # diffusers writes the cache context here
         self.report = Report("", settings.at, repr(settings.forecaster or "plan").strip("'"))
         self.clock = Clock()
         self.plan: Plan | None = None
         self.begin = 0
-        self.streams: dict[str, _Stream] = {}
-        self.result: tuple[bool, type] | None = None  # form of the network's result: return_dict, class
-        # Shared with the block hooks, for the duration of one call:
-        self.tail: BlockHook | None = None
-        self.feature: torch.Tensor | None = None
-        self.forecast: torch.Tensor | None = None
+        self.streams: dict[str, Stream] = {}
+        self.split: Split | None = None  # None: outputs are forecast
+        self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
     def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Evaluate or forecast, as the plan says and as far as everything is as expected."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         moment = self._moment(module, call.arguments)
+
+        def forward() -> Any:
+            return self.fn_ref.original_forward(*args, **kwargs)
+
+        step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
-            return self._forward(args, kwargs)
-        stream = self._stream(moment, call.arguments)
-        step = moment.step - stream.begin
-        if not stream.run.evaluates(step):
-            forecast = stream.run.forecast(step)
-            if bool(torch.isfinite(forecast).all()):
-                self.report.forecast[moment.stream].append(moment.step - self.begin)
-                self._finish(moment)
-                return self._resume(forecast, args, kwargs)
-            stream = self._restart(moment, "its forecast was not finite")
-            step = 0
-        result = self._forward(args, kwargs)
-        self._keep(stream, moment, call.arguments, result)
-        self.report.evaluated[moment.stream].append(moment.step - self.begin)
-        self._finish(moment)
+            if moment.step >= 0:
+                self.report.count(moment.stream, step, evaluated=True)
+            return forward()
+        stream = self._stream(moment, step, _describe(call.arguments))
+        if not stream.evaluates(step):
+            result = self._forecast(stream, step, forward)
+            if result is not None:
+                self.report.count(moment.stream, step, evaluated=False)
+                self._finish(moment, step)
+                return result
+            stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
+        result, feature, form = self._evaluate(module, forward)
+        self._keep(stream, moment, step, feature)
+        stream.form, stream.input = form, _describe(call.arguments)
+        self.report.count(moment.stream, step, evaluated=True)
+        self._finish(moment, step)
         return result
 
     def reset_state(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -122,22 +130,9 @@ class RootHook(ModelHook):
             context = self.contexts.context.name
         except ValueError:  # many pipelines set none
             context = None
-        moment = self.clock.read(arguments["timestep"], context, self.timesteps())
+        moment = self.clock.read(arguments[self.time_name], context, getattr(self.scheduler(), "timesteps", None))
         if moment.new_run:
-            self.streams.clear()
-            self.begin = moment.step
-            remaining = self.clock.remaining()
-            if self.settings.plan is not None or self.plan is None or self.plan.steps != remaining:
-                self.plan = self.settings.plan_for(remaining)
-            self.report = Report(
-                type(module).__name__,
-                self.settings.at,
-                self.report.forecaster,
-                runs=self.report.runs + 1,
-                steps=self.plan.steps if self.plan else remaining or 0,
-            )
-            if self.plan is None:
-                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {remaining}")
+            self._begin(module, moment)
         elif moment.step >= 0 and self.plan and moment.step - self.begin >= self.plan.steps:
             self._note(moment, f"the plan has {self.plan.steps} steps and is over")
             self.plan = None
@@ -145,119 +140,118 @@ class RootHook(ModelHook):
             self._note(moment, moment.oddity)
         return moment
 
-    def _stream(self, moment: Moment, arguments: dict[str, Any]) -> _Stream:
+    def _begin(self, module: torch.nn.Module, moment: Moment) -> None:
+        """Begin a run: forget the last one, and plan this one."""
+        self.streams.clear()
+        self.begin = moment.step
+        steps = self.clock.remaining()
+        runs, at = self.report.runs + 1, "output" if self.split is None else "features"
+        self.report = Report(type(module).__name__, at, self.report.forecaster, runs=runs)
+        against = "" if self.settings.plan is not None else refusal(self.scheduler(), steps)
+        if against:
+            warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
+            self._note(moment, against)
+            self.plan = None
+        elif self.settings.plan is not None or self.plan is None or self.plan.steps != steps:
+            self.plan = self.settings.plan_for(steps, self.begin)
+            if self.plan is None:
+                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
+        self.report.steps = self.plan.steps if self.plan else steps or 0
+
+    def _stream(self, moment: Moment, step: int, given: str) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
         stream = self.streams.get(moment.stream)
         if stream is None:
-            self.report.evaluated.setdefault(moment.stream, [])
-            self.report.forecast.setdefault(moment.stream, [])
-            if moment.step > self.begin:
-                return self._restart(moment, "was first seen in the middle of the run")
-            stream = self.streams[moment.stream] = _Stream(self.plan, self.begin)
+            if step > 0:
+                return self._restart(moment, step, "was first seen in the middle of the run")
+            stream = self.streams[moment.stream] = Stream(self.plan, 0)
             return stream
         if moment.oddity:
-            return self._restart(moment, moment.oddity)
-        if not stream.run.ready(moment.step - stream.begin):
-            return self._restart(moment, "an evaluation before this step is missing")
-        if stream.shape != _describe(arguments):
-            return self._restart(moment, f"its input changed from {stream.shape} to {_describe(arguments)}")
-        if self.settings.at == "output" and self.result and self.result[0] != arguments.get("return_dict", True):
-            return self._restart(moment, "`return_dict` changed")
+            return self._restart(moment, step, moment.oddity)
+        if not stream.ready(step):
+            return self._restart(moment, step, "an evaluation before this step is missing")
+        if stream.input != given and stream.runs:
+            return self._restart(moment, step, f"its input changed from {stream.input} to {given}")
         return stream
 
-    def _restart(self, moment: Moment, reason: str) -> _Stream:
+    def _restart(self, moment: Moment, step: int, reason: str) -> Stream:
         """Begin a stream anew at this step: evaluate, and a few steps more."""
         self._note(moment, f"restarted: {reason}")
-        plan = self.settings.plan_after(self.plan.evaluate, moment.step - self.begin)
-        stream = self.streams[moment.stream] = _Stream(plan, moment.step)
+        stream = self.streams[moment.stream] = Stream(self.settings.plan_after(self.plan.evaluate, step), step)
         return stream
 
-    def _keep(self, stream: _Stream, moment: Moment, arguments: dict[str, Any], result: Any) -> None:
-        """Keep the feature of an evaluated step, if it is one."""
-        feature = self._take(result, arguments)
-        if feature is None:
-            self.plan = None
-            self._note(moment, f"nothing is forecast: a {type(result).__name__} of more than one tensor came back")
-            return
-        if not bool(torch.isfinite(feature).all()):
-            self.streams.pop(moment.stream)
-            self._note(moment, "its feature was not finite and is not kept")
-            return
-        stream.shape = _describe(arguments)
-        stream.run.keep(moment.step - stream.begin, feature.detach())
-        held = sum(item.run.nbytes for item in self.streams.values())
-        self.report.peak_bytes = max(self.report.peak_bytes, held)
+    def _evaluate(self, module: torch.nn.Module, forward: Callable[[], Any]) -> tuple[Any, list[torch.Tensor], Any]:
+        """Run the network; return its result, the feature to keep, and how a result is made of such a feature."""
+        if self.split is None:
+            result = forward()
+            form = Form.of(result)
+            return result, form.take(result), form
+        result, seen = self.split.evaluate(forward)
+        try:
+            cut, tail = self.split.find(seen)
+            key = (tuple(call.group for call in seen), str(cut.form.spec))
+            if key not in self.proven:
+                self.proven[key] = self._prove(forward, result, cut, tail)
+            cut = replace(cut, form=replace(cut.form, keep=self.proven[key]))
+            return result, cut.form.take(tail), cut
+        except SplitError as error:
+            text = f"{type(module).__name__} cannot be split ({error}); outputs are forecast instead of features."
+        warnings.warn(text, stacklevel=2)
+        self.report.events.append(text)
+        self.report.at, self.split = "output", None
+        for name in [name for name, stream in self.streams.items() if stream.runs]:
+            del self.streams[name]
+        form = Form.of(result)
+        return result, form.take(result), form
 
-    def _finish(self, moment: Moment) -> None:
+    def _prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
+        """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
+        try:
+            return self.split.prove(forward, result, cut, tail).form.keep
+        except SplitError:
+            raise
+        except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
+            raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
+
+    def _keep(self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]) -> None:
+        """Keep the feature of an evaluated step, if it can be forecast."""
+        if not feature or not all(x.is_floating_point() for x in feature):
+            self.plan = None
+            self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
+        elif not all(bool(torch.isfinite(x).all()) for x in feature):
+            del self.streams[moment.stream]
+            self._note(moment, "its feature was not finite and is not kept")
+        else:
+            if not stream.fits(feature):
+                stream = self._restart(moment, step, "its feature changed in shape or dtype")
+            self.streams[moment.stream] = stream
+            stream.keep(step, feature)
+            held = sum(item.nbytes for item in self.streams.values())
+            self.report.peak_bytes = max(self.report.peak_bytes, held)
+
+    def _forecast(self, stream: Stream, step: int, forward: Callable[[], Any]) -> Any:
+        """Return the network's result from a forecast; None where that is not finite or the blocks have changed."""
+        forecast = stream.forecast(step)
+        if not all(bool(torch.isfinite(x).all()) for x in forecast):
+            return None
+        if not isinstance(stream.form, Cut):
+            return stream.form.build(forecast)
+        try:
+            return self.split.resume(forward, forecast, stream.form)
+        except SplitError:
+            return None
+
+    def _finish(self, moment: Moment, step: int) -> None:
         """Let go of a stream's features after the run's last step."""
-        if moment.step - self.begin == self.report.steps - 1:
+        if step == self.report.steps - 1:
             self.streams.pop(moment.stream, None)
 
-    def _forward(self, args: Any, kwargs: Any) -> Any:
-        """Run the network itself."""
-        self.feature = self.tail = None
-        return self.fn_ref.original_forward(*args, **kwargs)
-
-    def _take(self, result: Any, arguments: dict[str, Any]) -> torch.Tensor | None:
-        """Return what is to be kept of an evaluation."""
-        if self.settings.at == "features":
-            feature, self.feature = self.feature, None
-            return feature
-        parts = result if isinstance(result, tuple) else tuple(result.values())
-        if len(parts) != 1 or not isinstance(parts[0], torch.Tensor):
-            return None
-        self.result = arguments.get("return_dict", True), type(result)
-        return parts[0]
-
-    def _resume(self, forecast: torch.Tensor, args: Any, kwargs: Any) -> Any:
-        """Finish a call from a forecast: run the head, or dress the forecast as the network's result."""
-        if self.settings.at == "features":
-            self.forecast = forecast
-            try:
-                return self.fn_ref.original_forward(*args, **kwargs)
-            finally:
-                self.forecast = None
-        cls = self.result[1]
-        return (forecast,) if cls is tuple else cls(forecast)
-
     def _note(self, moment: Moment, text: str) -> None:
-        self.report.events.append(f"step {moment.step}, stream {moment.stream}: {text}")
-
-
-class BlockHook(ModelHook):
-    """Passes a block's input on while the root hook forecasts; the last block's place is taken by the forecast."""
-
-    def __init__(self, root: RootHook, signature: inspect.Signature, layout: Any) -> None:
-        super().__init__()
-        self.root = root
-        self.signature = signature
-        self.layout = layout  # diffusers' TransformerBlockMetadata: where hidden states stand in and out
-        self.bare = False  # whether the block returns one tensor, not in a tuple
-
-    def new_forward(self, _module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Run the block and show the root its output, or skip it."""
-        if self.root.forecast is None:
-            result = self.fn_ref.original_forward(*args, **kwargs)
-            self.bare = isinstance(result, torch.Tensor)
-            # The last block to run in an evaluation is the tail: each one overwrites what the one before left.
-            self.root.tail = self
-            self.root.feature = result if self.bare else result[self.layout.return_hidden_states_index]
-            return result
-        arguments = self.signature.bind(*args, **kwargs).arguments
-        hidden = arguments[self.layout.hidden_states_argument_name]
-        if self.root.tail is self:
-            hidden = self.root.forecast
-        if self.bare:
-            return hidden
-        parts = {self.layout.return_hidden_states_index: hidden}
-        if self.layout.return_encoder_hidden_states_index is not None:
-            parts[self.layout.return_encoder_hidden_states_index] = arguments.get(
-                self.layout.encoder_hidden_states_argument_name
-            )
-        return tuple(parts[index] for index in sorted(parts))
+        self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
 
 
 def _describe(arguments: dict[str, Any]) -> str:
-    """Shape, dtype and device of the network's input: its first tensor argument."""
-    tensor = next(value for value in arguments.values() if isinstance(value, torch.Tensor))
-    return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)} on {tensor.device}"
+    """Shapes, dtypes and devices of what the network is called with, and whether it returns a tuple."""
+    tensors = [x for x in pytree.tree_leaves(list(arguments.values())) if isinstance(x, torch.Tensor)][:1]
+    words = [f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors]
+    return ", ".join([*words, *([] if arguments.get("return_dict", True) else ["as a tuple"])])

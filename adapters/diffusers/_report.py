@@ -44,6 +44,33 @@ class Report:
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
 
+    @classmethod
+    def joined(cls, reports: dict[str, "Report"]) -> "Report":
+        """Return one report of networks that share a run; streams and events carry the networks' names."""
+        parts = list(reports.values())
+        joint = cls(
+            " and ".join(part.model for part in parts),
+            "output" if any(part.at == "output" for part in parts) else "features",
+            parts[0].forecaster,
+            runs=max(part.runs for part in parts),
+            steps=max(part.steps for part in parts),
+            events=[f"{name}: {event}" for name, part in reports.items() for event in part.events],
+            peak_bytes=sum(part.peak_bytes for part in parts),
+        )
+        for name, part in reports.items():
+            # Each network counts steps from its own first one; the last comes at the end of the run.
+            offset = joint.steps - part.steps
+            for stream in part.evaluated:
+                joint.evaluated[f"{name} {stream}"] = [offset + step for step in part.evaluated[stream]]
+                joint.forecast[f"{name} {stream}"] = [offset + step for step in part.forecast[stream]]
+        return joint
+
+    def count(self, stream: str, step: int, *, evaluated: bool) -> None:
+        """Count a step of a stream."""
+        for steps in (self.evaluated, self.forecast):
+            steps.setdefault(stream, [])
+        (self.evaluated if evaluated else self.forecast)[stream].append(step)
+
     @property
     def evaluations(self) -> int:
         """Evaluations of the stream that had most of them."""
@@ -59,10 +86,13 @@ class Report:
             f"  forecast        {self.at}, by {self.forecaster}",
             f"  features held   {self.peak_bytes / 2**20:.2f} MiB at most",
         ]
+        width = max(map(len, self.evaluated), default=0)
         for name, done in self.evaluated.items():
             skipped = len(self.forecast[name])
             evaluate = np.zeros(max(self.steps, 1), dtype=bool)
             evaluate[done] = True
-            lines.append(f"  stream {name:8} {len(done)} evaluated, {skipped} forecast: {schedules.steps(evaluate)}")
+            lines.append(
+                f"  stream {name:{width}} {len(done)} evaluated, {skipped} forecast: {schedules.steps(evaluate)}"
+            )
         lines += [f"  {event}" for event in self.events] or ["  nothing unexpected"]
         return "\n".join(lines)

@@ -23,8 +23,8 @@ class LinearRule(ABC):
         The rule reproduces polynomials in time up to this degree, on any nodes, once it has ``exactness + 1``
         of them; with fewer nodes, K, up to degree K - 1. 0: constants only (the weights sum to one). -1: nothing.
     affine : bool
-        Whether the weights stay the same under every affine change of the clock. Where not, the rule lives on
-        [-1, 1] and refuses times outside.
+        Whether the weights stay the same under every affine change of the clock (and of the step, see
+        `with_step`). Where not, the rule lives on [-1, 1] and refuses times outside.
     """
 
     affine: bool = True
@@ -68,14 +68,25 @@ class LinearRule(ABC):
                 f"`times` and `t` span [{nodes[0]:.6g}, {point:.6g}], but {self} lives on [-1, 1]; "
                 "map the run's clock, as `make_plan(..., span=(start, end))` does."
             )
-        with np.errstate(all="ignore"):
-            w = self._weights(nodes, point)
+        try:
+            with np.errstate(all="ignore"):
+                w = self._weights(nodes, point)
+        except np.linalg.LinAlgError:
+            w = np.full(nodes.size, np.nan)
         if not np.isfinite(w).all():
             raise _checks.FitError(
                 f"{self} has no finite weights at `t` = {point:.6g} for `times` {nodes}; "
                 "write times whose gaps are closer in size."
             )
         return w
+
+    def with_step(self, step: float | None, *, scale: float = 1.0) -> "LinearRule":
+        """Return the rule for a clock whose sampling steps all have the length ``step``.
+
+        Only rules that count steps differ: where their own ``step`` is None it becomes this one, else it is
+        multiplied by ``scale``, the length of the old clock's unit on the new clock.
+        """
+        return self
 
     def __add__(self, other: Any) -> "Combination":
         if not isinstance(other, LinearRule):
@@ -138,6 +149,10 @@ class Combination(LinearRule):
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         return np.asarray(sum(factor * rule.weights(times, t) for factor, rule in self.terms))
+
+    def with_step(self, step: float | None, *, scale: float = 1.0) -> "Combination":
+        """Return the combination of the terms' rules for this step."""
+        return Combination(tuple((factor, rule.with_step(step, scale=scale)) for factor, rule in self.terms))
 
     def __repr__(self) -> str:
         return " + ".join(f"{factor!r} * {rule!r}" for factor, rule in self.terms)

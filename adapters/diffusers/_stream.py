@@ -1,0 +1,51 @@
+"""One guidance branch's kept features, and the plan that they follow."""
+
+from typing import Any
+
+import torch
+
+from spectral_forecast import Plan
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """Features of one branch from step ``begin`` of a run on: one core `Run` for each tensor that is kept."""
+
+    def __init__(self, plan: Plan, begin: int) -> None:
+        self.plan = plan
+        self.begin = begin
+        self.runs: list[Any] = []
+        self.input = ""  # what the network was called with when it was evaluated last
+        self.form: Any = None  # how a result is put together: a structure of outputs, or a cut through the network
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the network runs at the run's ``step``."""
+        return bool(self.plan.evaluate[step - self.begin])
+
+    def ready(self, step: int) -> bool:
+        """Whether every evaluation before ``step`` is kept."""
+        return all(run.ready(step - self.begin) for run in self.runs) if self.runs else step == self.begin
+
+    def keep(self, step: int, feature: list[torch.Tensor]) -> None:
+        """Keep the tensors of an evaluation."""
+        if not self.runs:
+            # Whether features are finite is checked by the hook, where the answer is to restart and not to raise.
+            self.runs = [self.plan.start(check_finite=False) for _ in feature]
+        for run, tensor in zip(self.runs, feature, strict=True):
+            run.keep(step - self.begin, tensor.detach())
+
+    def forecast(self, step: int) -> list[torch.Tensor]:
+        """Return the forecast of each kept tensor."""
+        return [run.forecast(step - self.begin) for run in self.runs]
+
+    def fits(self, feature: list[torch.Tensor]) -> bool:
+        """Whether a feature has the form of those kept before."""
+        if not self.runs:
+            return True
+        return len(feature) == len(self.runs) and all(run.fits(x) for run, x in zip(self.runs, feature, strict=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept features take."""
+        return sum(run.nbytes for run in self.runs)

@@ -1,0 +1,109 @@
+"""Rules that count sampling steps: their published formulas by hand, and the step that a plan fills in."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_forecasters import _replay
+
+from spectral_forecast import AdamsBashforth, FoCa, Hermite, Newton, Reuse, TaylorSeer, make_plan, schedules
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("schedule", ["growing_n2_a0.75_w5", "growing_n2_a3_w5", "every4_w3"])
+def test_parity_with_hicache(reference, schedule, order):
+    forecast, expected = _replay(reference, Hermite(order, 0.5), schedule, f"hicache/{schedule}/order{order}_sigma0.5")
+    errors = np.linalg.norm(forecast - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert errors.max() < 1e-8
+
+
+@given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=8), st.floats(0.001, 10.0))
+def test_hermite_at_one_over_root_two_is_taylorseer_of_order_1(gaps, step):
+    times = np.cumsum(gaps)
+    hermite, taylor = Hermite(1, 2**-0.5, step=step), TaylorSeer(1)
+    w = taylor.weights(times[:-1], times[-1])
+    assert hermite.weights(times[:-1], times[-1]) == pytest.approx(w, abs=1e-12 * np.abs(w).sum())
+
+
+def test_hermite_of_order_2_by_hand():
+    # D1 = c - b, D2 = a - 2b + c; k = 2, sigma = 1/2: x = 1, H1 = 2, H2 = 2; c + D1 + D2 / 4.
+    assert Hermite(2, step=1.0).weights([0, 1, 2], 4) == pytest.approx([0.25, -1.5, 2.25])
+
+
+def recursion(coefficients, evaluated, last):
+    """The published loops over single steps, on unit vectors."""
+    values = []
+    for step in range(last + 1):
+        if step in evaluated:
+            values.append(np.eye(len(evaluated))[evaluated.index(step)])
+        else:
+            formula = coefficients(min(len(values), 9))
+            values.append(sum(c * v for c, v in zip(formula, values[::-1], strict=False)))
+    return values[last]
+
+
+def binomial(order):
+    rows = {1: [1], 2: [2, -1], 3: [3, -3, 1], 4: [4, -6, 4, -1]}
+    return lambda known: rows[min(known, order)]
+
+
+def foca(last):
+    return lambda known: [[1], [2, -1], last][min(known, 3) - 1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "coefficients"),
+    [
+        *((AdamsBashforth(order, step=0.5), binomial(order)) for order in (1, 2, 3, 4)),
+        (FoCa(step=0.5), foca([5 / 2, -2, 1 / 2])),
+        (FoCa(corrector=False, step=0.5), foca([7 / 3, -5 / 3, 1 / 3])),
+    ],
+)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6))
+def test_closed_forms_are_the_published_recursions(rule, coefficients, gaps):
+    steps = [0, *np.cumsum(gaps).tolist()]
+    expected = recursion(coefficients, steps[:-1], steps[-1])
+    weights = rule.weights(0.5 * np.array(steps[:-1]), 0.5 * steps[-1])
+    assert np.abs(weights - expected).max() <= 1e-12 * np.abs(expected).sum()
+
+
+def test_after_a_full_warm_up_the_recursions_keep_polynomials():
+    times = np.array([0.0, 1.0, 2.0, 5.0, 9.0])
+    assert AdamsBashforth(3, step=1.0).weights(times, 12) @ times**2 == pytest.approx(144)
+    assert FoCa(step=1.0).weights(times, 12) @ times == pytest.approx(12)
+    assert AdamsBashforth(1, step=0.7).weights(times, 12) == pytest.approx(Reuse().weights(times, 12))
+
+
+def test_make_plan_fills_in_the_step_on_equal_steps_only():
+    mask = schedules.mask(8, [0, 1, 2, 5])
+    plan = make_plan(Hermite(2), np.arange(8), mask)
+    assert plan.weights[3, :3] == pytest.approx(Hermite(2, step=1.0).weights([0, 1, 2], 3))
+    assert make_plan(Hermite(2), 0.1 * np.arange(8) - 3, mask, span=(-4, 3)).weights == pytest.approx(plan.weights)
+    assert make_plan(Hermite(2, step=1.0), np.arange(8), mask).weights == pytest.approx(plan.weights)
+    both = make_plan(0.5 * FoCa() + 0.5 * Newton(1), np.arange(8), mask)
+    assert both.weights[3, :3] == pytest.approx([0.25, -1.5, 2.25])
+    uneven = np.array([0.0, 1, 2, 3, 4, 5, 6, 8])
+    with pytest.raises(ValueError, match=r"`step` of Hermite\(step=None, order=2.* is None.*np.arange"):
+        make_plan(Hermite(2), uneven, mask)
+    assert make_plan(Hermite(2, step=1.0), uneven, mask).weights[:7] == pytest.approx(plan.weights[:7])
+
+
+@pytest.mark.parametrize("rule", [Hermite(), AdamsBashforth(), FoCa()])
+def test_no_step_no_weights(rule):
+    with pytest.raises(ValueError, match=r"`step` of .* write `step=` the length"):
+        rule.weights([0, 1], 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Hermite(-1), "`order` is -1; write 0 or more"),
+        (lambda: Hermite(1, 0.0), "`sigma` is 0.0; write a number above 0"),
+        (lambda: Hermite(1, step=0.0), "`step` is 0.0; write the length"),
+        (lambda: FoCa(step=float("nan")), "`step` is nan; write a finite"),
+        (lambda: AdamsBashforth(0), "`order` is 0; write 1 or more"),
+    ],
+)
+def test_bad_parameters(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
