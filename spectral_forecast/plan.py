@@ -1,6 +1,7 @@
 """Everything decided before the first network call: which steps are evaluated, and every forecast's weights."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,33 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         from spectral_forecast.sampling import Run
 
         return Run(self, check_finite=check_finite)
+
+    def memory(self, feature: Any, *, dtype: Any = None, scratch: bool = False) -> int:
+        """Return the bytes that the kept features will take, before the run.
+
+        Parameters
+        ----------
+        feature : array, shape-and-dtype structure, or list, tuple or dict of them
+            One feature, or its description: `jax.ShapeDtypeStruct`, a tensor on PyTorch's "meta" device. Only
+            ``shape`` and ``dtype`` are looked at.
+        dtype : dtype, optional
+            Of the kept features, where it is not their own.
+        scratch : bool
+            Count the row K, too, which the ring of the JAX adapter has.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectral_forecast import Newton, make_plan, schedules
+        >>> plan = make_plan(Newton(1), np.arange(50), schedules.growing(50), keep=2)
+        >>> plan.memory(np.zeros((4096, 3072), dtype=np.float16))
+        50331648
+        """
+        return (self.kept + scratch) * _bytes(feature, dtype)
 
     def nodes(self, step: int) -> NDArray[np.intp]:
         """Return the steps whose features the forecast of ``step`` may use, in order of their ring rows.
@@ -184,6 +212,25 @@ def _step(tau: NDArray[np.float64]) -> float | None:
     """The length of one step, where all are equal to six digits."""
     gaps, mean = np.diff(tau), float(tau[-1] - tau[0]) / (tau.size - 1)
     return mean if np.abs(gaps - mean).max() <= 1e-6 * mean else None
+
+
+def _bytes(feature: Any, dtype: Any) -> int:
+    """Bytes of a feature, or of what describes it."""
+    if isinstance(feature, dict):
+        feature = list(feature.values())
+    if isinstance(feature, list | tuple):
+        return sum(_bytes(part, dtype) for part in feature)
+    if not (hasattr(feature, "shape") and hasattr(feature, "dtype")):
+        raise TypeError(
+            f"`feature` is {type(feature).__name__}, without `shape` and `dtype`; write an array, "
+            "`jax.eval_shape(model, *args)` or a list, tuple or dict of them."
+        )
+    kind = feature.dtype if dtype is None else dtype
+    try:
+        size = int(np.dtype(kind).itemsize)
+    except TypeError:  # another library's dtype
+        size = int(kind.itemsize)
+    return int(math.prod(feature.shape)) * size
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

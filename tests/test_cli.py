@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import sys
 
 import pytest
 
@@ -77,3 +78,19 @@ def test_short_runs(capsys):
 def test_bad_input_exits_with_2(capsys, options, message):
     assert main(["plan", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_demo_knows_two_backends(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--backend", "numpy"])
+    assert exit_.value.code == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_a_missing_flax_is_named(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flax", None)
+    monkeypatch.delitem(sys.modules, "spectral_forecast.benchmarks.demo_jax", raising=False)
+    monkeypatch.delitem(sys.modules, "spectral_forecast.benchmarks.digits_jax", raising=False)
+    monkeypatch.delitem(sys.modules, "spectral_forecast.benchmarks.flux_nnx", raising=False)
+    assert main(["demo", "--backend", "jax"]) == 1
+    assert "flax is not installed; write `pip install 'spectral-forecast[demo]'`" in capsys.readouterr().err

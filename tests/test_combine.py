@@ -3,10 +3,10 @@
 import array_api_compat.torch as torch
 import numpy as np
 import pytest
-from conftest import LIBRARIES, to_numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import LIBRARIES, to_numpy
 from spectral_forecast import combine
 
 

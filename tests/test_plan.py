@@ -1,7 +1,9 @@
 """Plans: what they hold, how they print and travel, and what they refuse."""
 
+import jax
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from laws import runs
 
@@ -75,6 +77,24 @@ def test_plans_print_as_tables():
     assert lines[1] == "evaluated: 0,1"
     assert lines[4] == "    0  evaluate, keep in row 0"
     assert lines[6] == "    2     +1.0000    3.000  -1*h0  +2*h1"
+
+
+def test_memory():
+    plan = make_plan(Newton(1), np.arange(9), schedules.mask(9, [0, 1, 2, 5]))
+    array = np.zeros((3, 5), dtype=np.float32)
+    run = plan.start()
+    for step in (0, 1, 2, 5):
+        run.keep(step, array)
+    assert plan.memory(array) == run.nbytes == 4 * 15 * 4
+    assert plan.memory(array, scratch=True) == 5 * 15 * 4
+    assert plan.memory(array, dtype="float16") == plan.memory(array, dtype=np.float16) == 4 * 15 * 2
+    assert plan.memory(torch.zeros(3, 5, device="meta", dtype=torch.bfloat16)) == 4 * 15 * 2
+    assert plan.memory(array, dtype=torch.bfloat16) == 4 * 15 * 2
+    assert plan.memory(jax.ShapeDtypeStruct((3, 5), jax.numpy.bfloat16)) == 4 * 15 * 2
+    assert plan.memory({"a": array, "b": (array, [array[0]])}) == 4 * 35 * 4
+    assert plan.memory(np.zeros((), dtype=np.complex64)) == 4 * 8
+    with pytest.raises(TypeError, match="`feature` is int, without `shape` and `dtype`; write an array"):
+        plan.memory(3)
 
 
 def test_short_runs():

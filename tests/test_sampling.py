@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import to_numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import FORECASTERS, runs
 
+from conftest import to_numpy
 from spectral_forecast import Newton, Run, make_plan, schedules, spectrum
 
 PLAN = make_plan(Newton(1), np.arange(6), schedules.mask(6, [0, 1, 4]))

@@ -1,0 +1,179 @@
+"""How does a plan run in JAX? Three pure functions around a resumable model."""
+
+import operator
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from spectral_forecast import Plan
+from spectral_forecast.adapters.jax import _ring
+from spectral_forecast.adapters.jax._gated import Gated, gated
+from spectral_forecast.adapters.jax._resumable import output
+from spectral_forecast.adapters.jax._ring import Ring
+
+__all__ = ["Forecasted", "forecasted", "length"]
+
+
+class Forecasted(NamedTuple):
+    """Pure functions that run a model at some steps and forecast it at the others. Made by `forecasted`.
+
+    Attributes
+    ----------
+    init : callable
+        ``init(*args) -> ring``: an empty ring for a run whose model takes ``args``. The model is traced, not run.
+    apply : callable
+        ``apply(ring, step, *args) -> (out, ring)``: the model's output at a step, evaluated or forecast.
+    correct : callable
+        ``correct(ring, step, x) -> x``: what the plan adds to the sample on arrival at an evaluated step, after
+        ``apply`` and before the sampler's update. Features must be outputs, of the sample's shapes.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+    correct: Callable[..., Any]
+
+
+def forecasted(
+    model: Callable[..., Any],
+    plan: Plan | Gated,
+    *,
+    at: Literal["features", "output"] = "features",
+    dtype: Any = None,
+    steps: int | None = None,
+) -> Forecasted:
+    """Return pure functions that carry a plan out, for a ``lax.scan``, a ``fori_loop`` or a loop in Python.
+
+    Parameters
+    ----------
+    model : callable
+        With ``at="features"`` a resumable model, ``model(*args, feature=None) -> (out, feature)``; a feature may be
+        any pytree of floating-point arrays. With ``at="output"`` any ``model(*args) -> out``.
+    plan : Plan or Gated
+        Decisions made before the run, or at run time. Hand it to your jitted function as an argument, so that one
+        executable serves all plans of one size (N, K).
+    at : {"features", "output"}
+        What is kept and forecast.
+    dtype : dtype, optional
+        Hold the ring in this floating dtype. By default in the features' own.
+    steps : int, optional
+        Length of the run, to be checked against the plan. In a traced loop indices beyond the end are clamped, so
+        that a plan for another length would go unnoticed.
+
+    Returns
+    -------
+    Forecasted
+
+    Raises
+    ------
+    TypeError, ValueError
+        At trace time: if the plan's parts have wrong shapes or dtypes or another length than ``steps``, and, from the
+        functions, if the ring has another size than the plan or holds other shapes than the model gives.
+
+    Notes
+    -----
+    The loop's body holds the network once, in a branch of one `jax.lax.cond`. Under `jax.vmap` the branch survives as
+    long as plan and step are not mapped.
+    """
+    if at not in ("features", "output"):
+        raise ValueError(f'`at` is {at!r}; write "features" or "output".')
+    if dtype is not None and not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
+        raise TypeError(f"`dtype` is {jnp.dtype(dtype)}; write a floating dtype, as in `jnp.bfloat16`.")
+    network = output(model) if at == "output" else model
+    if isinstance(plan, Gated):
+        _check_steps(length(plan), steps)
+        return Forecasted(*gated(network, plan, dtype))
+    if not isinstance(plan, Plan):
+        raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned, or a `Gated`.")
+    _check_parts(plan)
+    _check_steps(length(plan), steps)
+
+    def init(*args: Any, **kwargs: Any) -> Ring:
+        return _ring.allocate(network, args, kwargs, kept=plan.kept, dtype=dtype)
+
+    def apply(ring: Ring, step: Any, *args: Any, **kwargs: Any) -> tuple[Any, Ring]:
+        _check_ring(ring, plan)
+        evaluate, slot, weights = (_at(part, step) for part in plan[:3])
+        feature = _choose(
+            evaluate,
+            lambda: _ring.check_feature(ring, _ring.feature(network, args, kwargs)),
+            lambda: _ring.weighted_sum(weights, ring),
+        )
+        return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature)
+
+    def correct(ring: Ring, step: Any, x: Any) -> Any:
+        _check_ring(ring, plan)
+        _check_sample(ring, x)
+        return _ring.weighted_sum(_at(plan.correction, step), ring, add=x)
+
+    return Forecasted(init, apply, correct)
+
+
+def length(plan: Plan | Gated) -> int:
+    """Number of steps of a plan."""
+    return int(plan.times.shape[0] if isinstance(plan, Gated) else plan.evaluate.shape[0])
+
+
+def _choose(evaluate: Any, run: Callable[[], Any], forecast: Callable[[], Any]) -> Any:
+    """Branch in the program, or right away in a loop in Python whose plan and step are numbers."""
+    if isinstance(evaluate, np.bool_):
+        return run() if evaluate else forecast()
+    return lax.cond(evaluate, run, forecast)
+
+
+def _at(part: Any, step: Any) -> Any:
+    """The entry of one step; on the host where both are there."""
+    try:
+        number = operator.index(step)
+    except (TypeError, jax.errors.TracerIntegerConversionError):
+        if jnp.shape(step) or not jnp.issubdtype(jnp.result_type(step), jnp.integer):
+            raise TypeError(
+                f"`step` is {jnp.result_type(step)} of shape {jnp.shape(step)}; write the number of the step."
+            ) from None
+        return jnp.asarray(part)[step]
+    if not 0 <= number < part.shape[0]:
+        raise ValueError(f"`step` is {number} of a run of {part.shape[0]}; write 0 to {part.shape[0] - 1}.")
+    return part[number]
+
+
+def _check_parts(plan: Plan) -> None:
+    shapes = [jnp.shape(part) for part in plan]
+    steps = shapes[0][:1]
+    kept = shapes[2][1:]
+    if len(steps) != 1 or len(kept) != 1 or shapes != [steps, steps, steps + kept, steps + kept]:
+        raise ValueError(
+            f"`plan` has parts of shapes {', '.join(map(str, shapes))}; write (N,), (N,), (N, K) and (N, K), as "
+            "`make_plan` returns them. Under `jax.vmap` write `in_axes=None` for the plan."
+        )
+    if plan.evaluate.dtype != np.bool_ or not jnp.issubdtype(plan.slot.dtype, jnp.integer):
+        raise TypeError(
+            f"`plan` has {plan.evaluate.dtype} for `evaluate` and {plan.slot.dtype} for `slot`; write booleans and "
+            "whole numbers, as `make_plan` returns them."
+        )
+
+
+def _check_steps(planned: int, steps: int | None) -> None:
+    if steps is not None and planned != steps:
+        raise ValueError(f"`plan` is made for {planned} steps, the run has {steps}; write a plan of {steps} steps.")
+
+
+def _check_ring(ring: Any, plan: Plan) -> None:
+    if not isinstance(ring, Ring):
+        raise TypeError(f"`ring` is {type(ring).__name__}; write what `init` returned.")
+    if ring.kept != plan.kept:
+        raise ValueError(
+            f"`ring` holds {ring.kept} features, `plan` has weights for {plan.kept}; write the ring that this plan's "
+            "`init` returned."
+        )
+
+
+def _check_sample(ring: Ring, x: Any) -> None:
+    shapes = [jax.tree.map(jnp.shape, x), jax.tree.map(lambda row: row.shape[1:], ring.rows)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"`x` has shape {shapes[0]}, the kept features have {shapes[1]}; only outputs can correct a sample: write "
+            '`at="output"`.'
+        )

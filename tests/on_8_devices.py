@@ -1,0 +1,114 @@
+"""A program for `test_jax_sharding`: runs on 8 host devices and prints what it found, as JSON."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from spectral_forecast import Newton, make_plan, schedules
+from spectral_forecast.adapters.jax import Gated, flow_euler, forecasted, resumable
+
+STEPS, KEPT = 20, 9
+SIGMAS = np.linspace(1.0, 0.0, STEPS + 1, dtype=np.float32)
+PLAN = make_plan(Newton(1), np.arange(STEPS), schedules.growing(STEPS), keep=KEPT)
+MATRIX = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32) / 2
+X = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
+MODEL = resumable(lambda x, s: jnp.tanh(x @ jnp.asarray(MATRIX)) + s, lambda h, _, s: 2 * h - s)
+COLLECTIVES = r"all-gather|all-reduce|all-to-all|collective-permute|collective-broadcast|reduce-scatter"
+
+
+def sample(plan, x):
+    return flow_euler(MODEL, plan, x, SIGMAS)
+
+
+def gate(evidence):
+    """True for few items only, so that devices would decide differently."""
+    return evidence.change > 0.6
+
+
+def facts(function, *args, expected):
+    """What the compiled program of a function holds, and how far its result is from that on one device."""
+    jitted = jax.jit(function)
+    text = jitted.lower(*args).compile().as_text()
+    result = jitted(*args)
+    return {
+        "collectives": len(re.findall(COLLECTIVES, text)),
+        "rings": sorted(set(re.findall(rf"f32\[({KEPT + 1},[\d,]+)\]", text))),
+        "spec": str(result.sharding.spec),
+        "error": float(np.abs(np.asarray(result) - expected).max()),
+    }
+
+
+def in_steps(x):
+    """The ring made outside of a program, and one jitted call a step."""
+    forecast = forecasted(MODEL, PLAN)
+    ring = forecast.init(x, SIGMAS[0])
+    apply = jax.jit(forecast.apply, donate_argnums=0)
+    for i in range(STEPS):
+        velocity, ring = apply(ring, i, x, SIGMAS[i])
+        x = x + (SIGMAS[i + 1] - SIGMAS[i]) * velocity
+    return x, str(ring.rows.sharding.spec)
+
+
+def with_collectives(mesh):
+    """Collectives of a model whose trunk and head multiply by sharded matrices: without forecasting, and with it."""
+    wide = jax.device_put(np.ones((48, 64), np.float32) / 48, NamedSharding(mesh, P(None, "data")))
+    x = np.tile(X, (1, 8))
+
+    def trunk(x, s, wide):
+        return jnp.tanh(x @ wide @ wide.T @ wide) + s
+
+    def head(h, x, s, wide):
+        return h @ wide.T - 0.1 * x + s
+
+    def plain(_plan, x, wide):
+        def step(x, i):
+            s = jnp.asarray(SIGMAS)
+            return x + (s[i + 1] - s[i]) * head(trunk(x, s[i], wide), x, s[i], wide), None
+
+        return jax.lax.scan(step, x, jnp.arange(STEPS))[0]
+
+    def forecast(plan, x, wide):
+        return flow_euler(resumable(trunk, head), plan, x, SIGMAS, wide)
+
+    return [facts(function, PLAN, x, wide, expected=0.0)["collectives"] for function in (plain, forecast)]
+
+
+def main():
+    """Sample on one device, and on eight with Auto axes, Explicit axes and `shard_map`."""
+    found = {"devices": jax.device_count()}
+    expected = np.asarray(sample(PLAN, X))
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+        with jax.set_mesh(mesh):
+            x = jax.device_put(X, NamedSharding(mesh, P("data")))
+            found[kind.name] = facts(sample, PLAN, x, expected=expected)
+            stepped, found[kind.name]["stepped ring"] = in_steps(x)
+            if kind is AxisType.Auto:
+                found["with collectives"] = with_collectives(mesh)
+            found[kind.name]["stepped error"] = float(np.abs(np.asarray(stepped) - expected).max())
+    with jax.set_mesh(jax.make_mesh((8,), ("data",))):
+        x = jax.device_put(X, P("data"))
+
+        def mapped(function):
+            return jax.shard_map(function, in_specs=(P(), P("data")), out_specs=P("data"))
+
+        found["shard_map"] = facts(mapped(sample), PLAN, x, expected=expected)
+        clock = np.arange(STEPS)
+        gated = np.asarray(sample(Gated(clock, gate), X))
+        found["gated differs from the plan"] = float(np.abs(gated - expected).max())
+        named = Gated(clock, gate, axis_name="data")
+        found["gated"] = facts(mapped(lambda _, x: sample(named, x)), PLAN, x, expected=gated)
+        try:
+            mapped(lambda _, x: sample(Gated(clock, gate), x))(PLAN, x)
+        except ValueError as error:
+            found["unnamed"] = str(error)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The JAX adapter on eight devices, and docs/jax.md on eight devices; in programs of their own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command):
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def found():
+    return json.loads(run("tests/on_8_devices.py").splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit", "shard_map"])
+def test_no_collectives_and_a_sharded_ring(found, kind):
+    assert found["devices"] == 8
+    assert found[kind]["collectives"] == 0
+    assert found[kind]["rings"] == ["10,2,6"]  # of 16 items every device has two
+    assert "'data'" in found[kind]["spec"]
+    assert found[kind]["error"] < 1e-6
+
+
+def test_no_collectives_are_added_to_those_of_the_model(found):
+    without, forecast = found["with collectives"]
+    assert forecast == without >= 2
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_a_ring_that_is_made_outside_of_the_program(found, kind):
+    assert found[kind]["stepped ring"].startswith("P(None, 'data'")
+    assert found[kind]["stepped error"] < 2e-6
+
+
+def test_gates_agree_on_all_devices(found):
+    assert found["gated differs from the plan"] > 1e-3
+    assert found["gated"]["error"] < 1e-6
+    assert found["gated"]["collectives"] == 1  # the agreement itself
+    assert found["unnamed"].startswith("`axis_name` does not cover the mesh axes ['data']")
+
+
+def test_the_page_on_eight_devices(tmp_path):
+    page = (ROOT / "docs" / "jax.md").read_text()
+    needed = ("# JAX", "## Your own scan", "## Decisions at run time", "## Many devices")
+    sections = [part for part in re.split(r"^(?=#+ )", page, flags=re.M) if part.startswith(needed)]
+    assert len(sections) == len(needed)
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", "".join(sections), flags=re.M | re.S)))
+    run("-W", "error", str(program))
