@@ -14,8 +14,9 @@ demo: .venv/ready
 theory: .venv/ready
 	$(BIN)/python -m spectral_forecast.theory --out out/theory
 
+# Files are not split: the blocks of a Markdown page are one program.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --durations 10
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
