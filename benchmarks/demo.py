@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -181,7 +182,7 @@ def _draw_errors(rows: list[Method], path: Path) -> None:
     full = rows[0].latents
     for number, row in enumerate(rows[1:]):
         label = f"{row.name} ({row.evaluations})"
-        color = f"C{number % 10}"
+        color = colormaps["tab20"](number)
         if row.steps != STEPS:
             final = metrics.relative_error(row.latents[-1], full[-1])
             axis.plot([STEPS], [final], "D", color=color, label=label)
