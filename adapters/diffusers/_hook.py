@@ -187,10 +187,14 @@ class RootHook(ModelHook):
             form = Form.of(result)
             return result, form.take(result), form
         result, seen = self.split.evaluate(forward)
+        form = Form.of(result)
+        outputs = form.take(result)
         try:
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
+                if not _finite(outputs):  # it proves nothing, and is not kept; the next evaluation will do
+                    return result, outputs, form
                 self.proven[key] = self._prove(forward, result, cut, tail)
             cut = replace(cut, form=replace(cut.form, keep=self.proven[key]))
             return result, cut.form.take(tail), cut
@@ -201,8 +205,7 @@ class RootHook(ModelHook):
         self.report.at, self.split = "output", None
         for name in [name for name, stream in self.streams.items() if stream.runs]:
             del self.streams[name]
-        form = Form.of(result)
-        return result, form.take(result), form
+        return result, outputs, form
 
     def _prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
@@ -218,8 +221,8 @@ class RootHook(ModelHook):
         if not feature or not all(x.is_floating_point() for x in feature):
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
-        elif not all(bool(torch.isfinite(x).all()) for x in feature):
-            del self.streams[moment.stream]
+        elif not _finite(feature):
+            self.streams.pop(moment.stream, None)
             self._note(moment, "its feature was not finite and is not kept")
         else:
             if not stream.fits(feature):
@@ -232,7 +235,7 @@ class RootHook(ModelHook):
     def _forecast(self, stream: Stream, step: int, forward: Callable[[], Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the blocks have changed."""
         forecast = stream.forecast(step)
-        if not all(bool(torch.isfinite(x).all()) for x in forecast):
+        if not _finite(forecast):
             return None
         if not isinstance(stream.form, Cut):
             return stream.form.build(forecast)
@@ -248,6 +251,10 @@ class RootHook(ModelHook):
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
+
+
+def _finite(tensors: list[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
 def _describe(arguments: dict[str, Any]) -> str:
