@@ -42,10 +42,9 @@ class Settings:
         """
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
-        if self.shared and begin > 0:
-            return self.plan_after(schedules.even(begin + steps, min(self.evaluations, begin + steps)), begin)
-        evaluate = schedules.even(steps, min(self.evaluations, steps))
-        return self._tabulate(evaluate, 0, steps)
+        before = begin if self.shared else 0
+        evaluate = schedules.even(before + steps, min(self.evaluations, before + steps))
+        return self.plan_after(evaluate, before) if before else self._tabulate(evaluate, 0, steps)
 
     def plan_after(self, evaluate: Any, begin: int) -> Plan:
         """Return the plan of the steps from ``begin`` on, for a ring that is empty there."""
@@ -102,7 +101,8 @@ class RootHook(ModelHook):
             if moment.step >= 0:
                 self.report.count(moment.stream, step, evaluated=True)
             return forward()
-        stream = self._stream(moment, step, _describe(call.arguments))
+        given = _describe(call.arguments)
+        stream = self._stream(moment, step, given)
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
@@ -112,7 +112,7 @@ class RootHook(ModelHook):
             stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
         result, feature, form = self._evaluate(module, forward)
         self._keep(stream, moment, step, feature)
-        stream.form, stream.input = form, _describe(call.arguments)
+        stream.form, stream.input = form, given
         self.report.count(moment.stream, step, evaluated=True)
         self._finish(moment, step)
         return result
@@ -152,7 +152,7 @@ class RootHook(ModelHook):
             warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
             self._note(moment, against)
             self.plan = None
-        elif self.settings.plan is not None or self.plan is None or self.plan.steps != steps:
+        else:
             self.plan = self.settings.plan_for(steps, self.begin)
             if self.plan is None:
                 self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
