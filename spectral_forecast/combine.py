@@ -1,13 +1,13 @@
 """The one operation on features: a weighted sum, on any array library."""
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from spectral_forecast._typing import Array, Weights
+from spectral_forecast._widen import widened
 
 __all__ = ["combine"]
 
@@ -55,7 +55,10 @@ def combine(weights: Weights, features: Array | Sequence[Array]) -> Array:
         raise ValueError(f"`weights` holds a NaN or an infinity: {w}.")
     xp = array_namespace(rows[0])
     like = rows[0]
-    dtype = _accumulator(like.dtype, xp)
+    if not xp.isdtype(like.dtype, ("real floating", "complex floating")):
+        raise TypeError(
+            f"`features` have dtype {like.dtype}; write floating-point arrays, as in `x.astype('float32')`."
+        )
     total: Any = None
     for k, row in enumerate(rows):
         if row.shape != like.shape or row.dtype != like.dtype:
@@ -64,13 +67,6 @@ def combine(weights: Weights, features: Array | Sequence[Array]) -> Array:
                 f"{like.dtype} of shape {tuple(like.shape)}; write features of one shape and dtype."
             )
         if w[k] != 0.0:
-            term = float(w[k]) * xp.astype(row, dtype, copy=False)
+            term = float(w[k]) * widened(row)
             total = term if total is None else total + term
     return xp.zeros_like(like) if total is None else xp.astype(total, like.dtype, copy=False)
-
-
-def _accumulator(dtype: Any, xp: ModuleType) -> Any:
-    """The dtype to sum in: float32 for anything narrower, else the features' own."""
-    if not xp.isdtype(dtype, ("real floating", "complex floating")):
-        raise TypeError(f"`features` have dtype {dtype}; write floating-point arrays, as in `x.astype('float32')`.")
-    return dtype if xp.finfo(dtype).bits >= 32 else xp.float32

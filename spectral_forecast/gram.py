@@ -19,6 +19,7 @@ from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast._typing import Array
+from spectral_forecast._widen import widened
 
 __all__ = ["append", "norm", "past_error", "row"]
 
@@ -60,22 +61,17 @@ def row(
     array([0., 1., 1.])
     """
     xp = array_namespace(feature, *kept)
-    narrow = xp.finfo(feature.dtype).bits < 32
-
-    def wide(array: Array) -> Array:
-        return xp.astype(array, xp.float32) if narrow else array
-
     total = _widest(xp, feature)
 
     def inner(x: Array, y: Array) -> Array:
         return xp.sum(x * y, dtype=total)
 
     if len(kept) == 0:
-        products = [inner(wide(feature), wide(feature))]
+        products = [inner(widened(feature), widened(feature))]
     else:
-        newest = wide(kept[-1])
-        change = wide(feature) - newest
-        products = [inner(wide(old) - newest, change) for old in kept[:-1]]
+        newest = widened(kept[-1])
+        change = widened(feature) - newest
+        products = [inner(widened(old) - newest, change) for old in kept[:-1]]
         products += [inner(newest, change), inner(change, change)]
     sums = xp.stack(products)
     sums = sums if reduce is None else reduce(sums)

@@ -5,6 +5,7 @@ import math
 from array_api_compat import array_namespace
 
 from spectral_forecast._typing import Array
+from spectral_forecast._widen import widened
 
 __all__ = ["psnr", "relative_error", "rmse"]
 
@@ -94,5 +95,4 @@ def _pair(result: Array, reference: Array) -> tuple[Array, Array, Array]:
     for name, array in (("result", result), ("reference", reference)):
         if not xp.isdtype(array.dtype, "real floating"):
             raise TypeError(f"`{name}` has dtype {array.dtype}; write a real floating-point array.")
-    wide = [xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x for x in (result, reference)]
-    return xp, wide[0], wide[1]
+    return xp, widened(result), widened(reference)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from array_api_compat import array_namespace
 
+from spectral_forecast import _widen
 from spectral_forecast._typing import Array
 from spectral_forecast.forecasters.tcpade import stage
 
@@ -41,6 +42,4 @@ def bounded(part: Array, like: Array) -> Array:
 
 def widened(feature: Array) -> Array:
     """A sixteenth of the feature, in at least float32."""
-    xp = array_namespace(feature)
-    wide = xp.float32 if xp.finfo(feature.dtype).bits < 32 else feature.dtype
-    return xp.astype(feature, wide, copy=False) * PART
+    return _widen.widened(feature) * PART

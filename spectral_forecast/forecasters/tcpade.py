@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import Array, Times, Weights
+from spectral_forecast._widen import widened
 from spectral_forecast.combine import combine
 from spectral_forecast.forecasters.gram_rule import GramRule
 from spectral_forecast.forecasters.shanks import Shanks
@@ -112,7 +113,45 @@ def stability(gram: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True)
-class TCPade(GramRule):
+class Gated:
+    """What the three forms share: the gate with its presets, and what a `TCPadeRun` asks of them.
+
+    Attributes
+    ----------
+    threshold : float
+        Of the gate: a step may be forecast where the trajectory's `stability` is at least this.
+    least, history : int
+        Residuals that must be there before anything is forecast, and residuals that are held.
+    recursive : bool
+        Whether forecasts enter the history.
+    follow : float
+        Share of the input's change that is added to a forecast of the output.
+    """
+
+    threshold: float = FAST
+
+    least: ClassVar[int] = 1
+    history: ClassVar[int] = 3
+    recursive: ClassVar[bool] = False
+    follow: ClassVar[float] = 0.0
+
+    @classmethod
+    def slow(cls) -> Self:
+        """Return the preset that evaluates where the trajectory turns by more than 120 degrees."""
+        return cls(threshold=SLOW)
+
+    @classmethod
+    def fast(cls) -> Self:
+        """Return the preset that evaluates where the trajectory turns by more than 139 degrees."""
+        return cls(threshold=FAST)
+
+    def skips(self, gram: NDArray[np.float64]) -> bool:
+        """Whether the gate lets a step be forecast, given the Gram matrix of the residuals so far."""
+        return stability(gram) >= self.threshold
+
+
+@dataclass(frozen=True)
+class TCPade(Gated, GramRule):
     r"""TC-Padé from inner products: `Shanks` on residuals, modulated, gated and staged (ours, after 2603.02943).
 
     With R1, R2 the newest residuals, newest first, the early stage of a run averages, :math:`0.9 R_1 + 0.1 R_2`. Later
@@ -138,31 +177,12 @@ class TCPade(GramRule):
     TCPade(threshold=1.0, modulation=10.0)
     """
 
-    threshold: float = FAST
     modulation: float = 10.0
 
     affine = False
-    least: ClassVar[int] = 1
-    history: ClassVar[int] = 3
-    recursive: ClassVar[bool] = False
-    follow: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         check_gate(self.threshold, self.modulation)
-
-    @classmethod
-    def slow(cls) -> Self:
-        """Return the rule that evaluates where the trajectory turns by more than 120 degrees."""
-        return cls(threshold=SLOW)
-
-    @classmethod
-    def fast(cls) -> Self:
-        """Return the rule that evaluates where the trajectory turns by more than 139 degrees."""
-        return cls(threshold=FAST)
-
-    def skips(self, gram: NDArray[np.float64]) -> bool:
-        """Whether the gate lets a step be forecast, given the Gram matrix of the residuals so far."""
-        return stability(gram) >= self.threshold
 
     def _weights(self, times: NDArray[np.float64], t: float, gram: NDArray[np.float64]) -> Weights:
         if times.size == 1:
@@ -183,11 +203,10 @@ class TCPade(GramRule):
 def scaled_gram(features: Sequence[Array]) -> NDArray[np.float64]:
     """Return the Gram matrix of features divided by their largest magnitude, so that no square overflows."""
     xp = array_namespace(*features)
-    info = xp.finfo(features[0].dtype)
-    wide = xp.float32 if info.bits < 32 else features[0].dtype
-    top = max(float(xp.max(xp.abs(feature))) for feature in features)
-    top = max(top, float(xp.finfo(wide).smallest_normal))
-    scaled = [xp.astype(feature, wide, copy=False) / top for feature in features]
+    wide = [widened(feature) for feature in features]
+    top = max(float(xp.max(xp.abs(feature))) for feature in wide)
+    top = max(top, float(xp.finfo(wide[0].dtype).smallest_normal))
+    scaled = [feature / top for feature in wide]
     gram = np.zeros((0, 0))
     for k, feature in enumerate(scaled):
         gram = append(gram, row(scaled[:k], feature))

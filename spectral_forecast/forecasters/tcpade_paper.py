@@ -3,21 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
 
-import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
 from spectral_forecast._typing import Array, Times
 from spectral_forecast.forecasters.elementwise import staged, widened
-from spectral_forecast.forecasters.tcpade import FAST, SLOW, check_gate, modulated, scaled_gram, stability
+from spectral_forecast.forecasters.tcpade import Gated, check_gate, modulated, scaled_gram
 
 __all__ = ["TCPadePaper"]
 
 
 @dataclass(frozen=True)
-class TCPadePaper:
+class TCPadePaper(Gated):
     r"""The printed predictor of TC-Padé (arXiv 2603.02943), read so that it extrapolates forwards.
 
     With R1, R2, R3 the newest residuals, newest first, :math:`\sigma = \exp(-\lambda \|R_1-R_2\| / \|R_1+R_2\|)` and
@@ -49,30 +46,10 @@ class TCPadePaper:
     array([0.941, 1.775])
     """
 
-    threshold: float = FAST
     modulation: float = 10.0
-
-    least: ClassVar[int] = 1
-    history: ClassVar[int] = 3
-    recursive: ClassVar[bool] = False
-    follow: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         check_gate(self.threshold, self.modulation)
-
-    @classmethod
-    def slow(cls) -> Self:
-        """Return the preset that evaluates more often."""
-        return cls(threshold=SLOW)
-
-    @classmethod
-    def fast(cls) -> Self:
-        """Return the preset that evaluates less often."""
-        return cls(threshold=FAST)
-
-    def skips(self, gram: NDArray[np.float64]) -> bool:
-        """Whether the gate lets a step be forecast, given the Gram matrix of the residuals so far."""
-        return stability(gram) >= self.threshold
 
     def forecast(self, times: Times, features: Sequence[Array], t: float, /) -> Array:
         """Return the forecast of the residual at ``t`` of [-1, 1] from earlier ones, oldest first."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from spectral_forecast import _checks
 from spectral_forecast._typing import Array, Times
 from spectral_forecast.forecasters.elementwise import PART, staged, widened
-from spectral_forecast.forecasters.tcpade import FAST, SLOW, check_gate, scaled_gram, stability
+from spectral_forecast.forecasters.tcpade import Gated, check_gate, scaled_gram
 from spectral_forecast.gram import norm
 
 __all__ = ["TCPadeReleased"]
 
 
 @dataclass(frozen=True)
-class TCPadeReleased:
+class TCPadeReleased(Gated):
     r"""The released code of TC-Padé, element by element (Alibaba-YuFeng/TC_Pade; arXiv 2603.02943).
 
     With :math:`\delta = |R_1 - R_2|`, :math:`m = (|R_1| + |R_2|)/2`, :math:`\sigma = \exp(-5\delta / (m + 10^{-7}))`,
@@ -69,19 +69,9 @@ class TCPadeReleased:
         check_gate(self.threshold, 0.0)
         _checks.integer("order", self.order, least=2)
 
-    @classmethod
-    def slow(cls) -> Self:
-        """Return the preset that evaluates more often."""
-        return cls(threshold=SLOW)
-
-    @classmethod
-    def fast(cls) -> Self:
-        """Return the preset that evaluates less often."""
-        return cls(threshold=FAST)
-
     def skips(self, gram: NDArray[np.float64]) -> bool:
-        """Whether the gate lets a step be forecast, given the Gram matrix of the residuals so far."""
-        return len(gram) < 5 or stability(gram) >= self.threshold
+        """Whether the gate lets a step be forecast: with fewer than five residuals it is open."""
+        return len(gram) < 5 or super().skips(gram)
 
     def forecast(self, times: Times, features: Sequence[Array], t: float, /) -> Array:
         """Return the forecast of the residual at ``t`` of [-1, 1] from earlier ones, oldest first."""
