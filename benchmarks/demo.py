@@ -21,6 +21,7 @@ from tqdm import tqdm
 from spectral_forecast import LinearForecaster, Plan, TaylorSeer, bounds, make_plan, metrics, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.benchmarks import digits
+from spectral_forecast.benchmarks.tables import markdown
 
 __all__ = ["run"]
 
@@ -148,11 +149,7 @@ def _table(rows: list[Method]) -> str:
                 "–" if row.plan is None else f"{_largest_bound(row.plan):.2f}",
             ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    align = [str.ljust, *[str.rjust] * (len(header) - 1)]
-    padded = [[put(cell, w) for put, cell, w in zip(align, line, widths, strict=True)] for line in lines]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
+    return markdown(lines)
 
 
 def _largest_bound(plan: Plan) -> float:

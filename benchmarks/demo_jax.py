@@ -20,6 +20,7 @@ from tqdm import tqdm
 from spectral_forecast import Plan, TaylorSeer, make_plan, metrics, schedules, spectrum
 from spectral_forecast.adapters.jax import flow_euler, from_nnx
 from spectral_forecast.benchmarks import digits, digits_jax
+from spectral_forecast.benchmarks.tables import markdown
 
 __all__ = ["BLOCKS", "run"]
 
@@ -164,10 +165,7 @@ def _table(rows: list[Method]) -> str:
                 "–" if row is full else f"{metrics.relative_error(row.samples, full.samples):.4f}",
             ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
+    return markdown(lines)
 
 
 def _draw(rows: list[Method], path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FitError", "finite", "increasing", "integer", "mask", "nonnegative", "target"]
+__all__ = ["FitError", "finite", "increasing", "integer", "mask", "nonnegative", "target", "weights"]
 
 
 class FitError(ArithmeticError):
@@ -68,6 +69,31 @@ def target(times: NDArray[np.float64], t: float) -> float:
             "Write a later `t`, or leave out the features kept at or after it."
         )
     return value
+
+
+def weights(
+    rule: Any, times: NDArray[np.float64], t: float, compute: Callable[[], NDArray[np.float64]], *, mapped_by: str
+) -> NDArray[np.float64]:
+    """Return what ``compute`` gives for checked ``times`` and ``t``: finite weights of a rule that lives there.
+
+    ``mapped_by`` names what maps a run's clock onto [-1, 1] for this kind of rule.
+    """
+    if not rule.affine and not (times[0] >= -1.0 - 1e-12 and t <= 1.0 + 1e-12):
+        raise ValueError(
+            f"`times` and `t` span [{times[0]:.6g}, {t:.6g}], but {rule} lives on [-1, 1]; "
+            f"map the run's clock, as `{mapped_by}(..., span=(start, end))` does."
+        )
+    try:
+        with np.errstate(all="ignore"):
+            w = compute()
+    except np.linalg.LinAlgError:
+        w = np.full(times.size, np.nan)
+    if not np.isfinite(w).all():
+        raise FitError(
+            f"{rule} has no finite weights at `t` = {t:.6g} for `times` {times}; "
+            "write times whose gaps are closer in size."
+        )
+    return w
 
 
 def mask(name: str, values: Any, length: int) -> NDArray[np.bool_]:

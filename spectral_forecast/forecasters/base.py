@@ -63,22 +63,7 @@ class LinearRule(ABC):
         """
         nodes = _checks.increasing("times", times)
         point = _checks.target(nodes, t)
-        if not self.affine and not (nodes[0] >= -1.0 - 1e-12 and point <= 1.0 + 1e-12):
-            raise ValueError(
-                f"`times` and `t` span [{nodes[0]:.6g}, {point:.6g}], but {self} lives on [-1, 1]; "
-                "map the run's clock, as `make_plan(..., span=(start, end))` does."
-            )
-        try:
-            with np.errstate(all="ignore"):
-                w = self._weights(nodes, point)
-        except np.linalg.LinAlgError:
-            w = np.full(nodes.size, np.nan)
-        if not np.isfinite(w).all():
-            raise _checks.FitError(
-                f"{self} has no finite weights at `t` = {point:.6g} for `times` {nodes}; "
-                "write times whose gaps are closer in size."
-            )
-        return w
+        return _checks.weights(self, nodes, point, lambda: self._weights(nodes, point), mapped_by="make_plan")
 
     def with_step(self, step: float | None, *, scale: float = 1.0) -> "LinearRule":
         """Return the rule for a clock whose sampling steps all have the length ``step``.

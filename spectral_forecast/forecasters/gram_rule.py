@@ -56,19 +56,7 @@ class GramRule(ABC):
                 f"`gram` has shape {matrix.shape}; write the finite ({nodes.size}, {nodes.size}) matrix that "
                 "`gram.append` made of the features at these times."
             )
-        if not self.affine and not (nodes[0] >= -1.0 - 1e-12 and point <= 1.0 + 1e-12):
-            raise ValueError(
-                f"`times` and `t` span [{nodes[0]:.6g}, {point:.6g}], but {self} lives on [-1, 1]; "
-                "map the run's clock, as `GramRun(..., span=(start, end))` does."
-            )
-        try:
-            with np.errstate(all="ignore"):
-                w = self._weights(nodes, point, matrix)
-        except np.linalg.LinAlgError:
-            w = np.full(nodes.size, np.nan)
-        if not np.isfinite(w).all():
-            raise _checks.FitError(f"{self} has no finite weights at `t` = {point:.6g} for `times` {nodes}.")
-        return w
+        return _checks.weights(self, nodes, point, lambda: self._weights(nodes, point, matrix), mapped_by="GramRun")
 
 
 def equally_spaced(times: NDArray[np.float64]) -> int:
