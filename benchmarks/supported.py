@@ -91,9 +91,9 @@ def _try(network: torch.nn.Module, model: Model, at: str, full: list[torch.Tenso
         evaluate = schedules.mask(len(TIMES), evaluated)
         accelerate(network, make_plan(spectrum(0.5), np.arange(len(TIMES)), evaluate, span=(0, len(TIMES))), at=at)
         first = run(network, model, TIMES[:1])
-        root: Any = network._diffusers_hook.get_hook("spectral_forecast")
-        if root.split is not None:
-            groups = root.streams["call 0"].form.groups - root.split.read
+        session: Any = network._diffusers_hook.get_hook("spectral_forecast").session
+        if session.place.at == "features":
+            groups = session.streams["call 0"].form.groups - session.place.split.read
         results = first + run(network, model, TIMES[1:])
         told = report(network)
         restore(network)

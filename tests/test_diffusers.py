@@ -212,13 +212,13 @@ def test_an_evaluation_that_fails_poisons_nothing(pipe, network, at):
 def test_features_are_let_go(pipe, network, at):
     accelerate(pipe, plan(), at=at)
     root = network._diffusers_hook.get_hook("spectral_forecast")
-    streams, held = root.streams, []
+    streams, held = root.session.streams, []
     draw(pipe, after_step=lambda _: held.append({name: stream.nbytes for name, stream in streams.items()}))
     feature = 2 * 64 * (32 if at == "features" else 4) * 4
     assert held[3] == {"cond": 3 * feature, "uncond": 3 * feature}
     assert held[-1] == {}
     assert report(pipe).peak_bytes == 2 * 5 * feature
-    assert root.split is None or (root.split.seen is None and not root.split.feature)
+    assert at == "output" or (root.session.place.split.seen is None and not root.session.place.split.feature)
     hook = weakref.ref(root)
     del root
     restore(pipe)

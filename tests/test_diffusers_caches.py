@@ -133,9 +133,9 @@ def test_a_reset_lets_go_and_begins_anew(network, model):
     root = network._diffusers_hook.get_hook(NAME)
     whole = run(network, model)
     run(network, model, TIMES[:4])
-    assert root.streams
+    assert root.session.streams
     network._reset_stateful_cache()
-    assert not root.streams
+    assert not root.session.streams
     # The last run stopped at step 3; what follows must not be taken for its continuation.
     assert all(torch.equal(x, y) for x, y in zip(run(network, model), whole, strict=True))
     assert not report(network).events

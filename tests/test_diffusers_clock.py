@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, HeunDiscreteScheduler
 
-from spectral_forecast.adapters.diffusers._clock import Clock
+from spectral_forecast.adapters._session import Clock
 
 
 def places(clock, timesteps, calls):

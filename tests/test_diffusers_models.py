@@ -216,7 +216,7 @@ def test_resuming_from_a_feature_gives_the_result_of_that_feature(model):
     """The law that the adapter relies on, without the adapter's hook on the root."""
     network, _ = accelerated(model, "features")
     root = network._diffusers_hook.get_hook("spectral_forecast")
-    split, inputs = root.split, model.inputs(TIMES[0])
+    split, inputs = root.session.place.split, model.inputs(TIMES[0])
 
     @torch.no_grad()
     def forward():

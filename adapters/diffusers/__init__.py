@@ -7,7 +7,6 @@
 >>> restore(pipe)  # doctest: +SKIP
 """
 
-import copy
 import inspect
 import weakref
 from typing import Any, Literal, TypeVar
@@ -16,9 +15,9 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry
 
-from spectral_forecast import LinearForecaster, Plan, spectrum
-from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
-from spectral_forecast.adapters.diffusers._report import Report
+from spectral_forecast import LinearForecaster, Plan
+from spectral_forecast.adapters._session import Report, Settings
+from spectral_forecast.adapters.diffusers._hook import RootHook
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
 __all__ = ["Report", "accelerate", "report", "restore"]
@@ -79,15 +78,18 @@ def accelerate(
     says why; a plan is followed all the same.
     """
     networks, clock = _networks(model, scheduler)
-    settings = _settings(plan, evaluations, forecaster, at, has_clock=clock is not None, shared=len(networks) > 1)
+    if at not in ("output", "features"):
+        raise ValueError(f'`at` is {at!r}; write "output" or "features".')
+    settings = Settings.of(plan, evaluations, forecaster, shared=len(networks) > 1)
+    if settings.plan is None and clock is None:
+        raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
     for network in networks.values():
         _check(network, at)
     for network in networks.values():
-        signature = inspect.signature(network.forward)
-        time_name = next(name for name in _TIME_NAMES if name in signature.parameters)
-        root = RootHook(settings, signature, time_name, (lambda: None) if clock is None else clock)
-        if at == "features":
-            root.split = _split(network)
+        parameters = inspect.signature(network.forward).parameters
+        time_name = next(name for name in _TIME_NAMES if name in parameters)
+        split = _split(network) if at == "features" else None
+        root = RootHook(network, settings, time_name, (lambda: None) if clock is None else clock, split)
         registry = HookRegistry.check_if_exists_or_initialize(network)
         registry.register_hook(root, _NAME)
         registry.invalidate_child_registries_cache()
@@ -139,7 +141,7 @@ def report(model: DiffusionPipeline | torch.nn.Module) -> Report:
     if None in hooks.values():
         names = ", ".join(type(network).__name__ for network in networks.values())
         raise ValueError(f"`model`: this {names} is not accelerated; call `accelerate` first.")
-    reports = {name: copy.deepcopy(hook.report) for name, hook in hooks.items()}
+    reports = {name: hook.session.told() for name, hook in hooks.items()}
     return next(iter(reports.values())) if len(reports) == 1 else Report.joined(reports)
 
 
@@ -170,30 +172,6 @@ def _check(network: torch.nn.Module, at: str) -> None:
         raise ValueError(f"`model`: {name}.forward takes none of {names}; use `plan.start()` in your own loop.")
     if at == "features" and not block_lists(network):
         raise ValueError(f'`at`: {name} has no list of blocks to skip; write `at="output"`.')
-
-
-def _settings(plan: Any, evaluations: Any, forecaster: Any, at: str, *, has_clock: bool, shared: bool) -> Settings:
-    """Check what is asked for."""
-    if at not in ("output", "features"):
-        raise ValueError(f'`at` is {at!r}; write "output" or "features".')
-    if (plan is None) == (evaluations is None):
-        raise ValueError("`plan` and `evaluations`: write exactly one of them, for instance `evaluations=14`.")
-    if plan is not None:
-        if not isinstance(plan, Plan):
-            raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned.")
-        if shared:
-            raise ValueError("`plan`: a pipeline with two transformers needs `evaluations`, since each begins anew.")
-        if forecaster is not None:
-            raise ValueError("`forecaster` goes with `evaluations`; a plan has its forecaster's weights already.")
-        return Settings(plan, None, None, at)
-    if not isinstance(evaluations, int) or evaluations < 1:
-        raise ValueError(f"`evaluations` is {evaluations!r}; write a whole number, 1 or more.")
-    if not has_clock:
-        raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
-    rule = spectrum(0.5, mode="free") if forecaster is None else forecaster
-    if not isinstance(rule, LinearForecaster):
-        raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
-    return Settings(None, rule, evaluations, at, shared)
 
 
 def _split(network: torch.nn.Module) -> Split:

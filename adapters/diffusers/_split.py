@@ -15,12 +15,15 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError", "block_lists"]
+from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError
+from spectral_forecast.adapters._session.session import finite
+
+__all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
 
 LEAST_SHARE = 0.5
 
 
-class SplitError(RuntimeError):
+class SplitError(UnfitError):
     """The network cannot be split here; the message says why."""
 
 
@@ -31,38 +34,6 @@ def block_lists(network: torch.nn.Module) -> list[torch.nn.ModuleList]:
         inner = child.values() if isinstance(child, torch.nn.ModuleDict) else [child]
         lists += [blocks for blocks in inner if isinstance(blocks, torch.nn.ModuleList) and len(blocks)]
     return lists
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a result is put together from the tensors that are kept of it.
-
-    ``keep`` are the numbers of those leaves; the other leaves come from ``constants``, or are spare tensors that
-    nobody reads.
-    """
-
-    spec: Any
-    constants: tuple[Any, ...]
-    keep: tuple[int, ...]
-
-    @classmethod
-    def of(cls, result: Any) -> "Form":
-        """Return the form of a result of which every tensor is kept."""
-        leaves, spec = pytree.tree_flatten(result)
-        tensors = tuple(number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
-        return cls(spec, tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves)), tensors)
-
-    def take(self, result: Any) -> list[torch.Tensor]:
-        """Return the tensors to keep of a result of this form."""
-        leaves = pytree.tree_leaves(result)
-        return [leaves[number] for number in self.keep]
-
-    def build(self, feature: Sequence[torch.Tensor], spare: Any = None) -> Any:
-        """Put a result together; ``spare`` is a result of the same form that gives the tensors nobody reads."""
-        leaves = list(self.constants) if spare is None else pytree.tree_leaves(spare)
-        for number, tensor in zip(self.keep, feature, strict=True):
-            leaves[number] = tensor
-        return pytree.tree_unflatten(leaves, self.spec)
 
 
 @dataclass(frozen=True)
@@ -203,6 +174,57 @@ class Split:
         share = sum(self.shares[group] for group in groups)
         if share < LEAST_SHARE:
             raise SplitError(f"the blocks that could be skipped hold only {100 * share:.0f} % of its parameters")
+
+
+class Blocks:
+    """The place of features: what the last block hands to the head. Outputs, once the network proves not to split."""
+
+    def __init__(self, name: str, split: Split) -> None:
+        self.name = name
+        self.split: Split | None = split
+        self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
+
+    @property
+    def at(self) -> str:
+        """What is forecast."""
+        return "output" if self.split is None else "features"
+
+    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+        """Run the network and find where it can be cut; the first time this is proven by resuming it."""
+        if self.split is None:
+            return Outputs().evaluate(forward)
+        result, seen = self.split.evaluate(forward)
+        form = Form.of(result)
+        outputs = Evaluation(result, form.take(result), form)
+        try:
+            cut, tail = self.split.find(seen)
+            key = (tuple(call.group for call in seen), str(cut.form.spec))
+            if key not in self.proven:
+                if not finite(outputs.feature):  # it proves nothing, and is not kept; the next evaluation will do
+                    return outputs
+                self.proven[key] = self._prove(self.split, forward, result, cut, tail)
+        except SplitError as error:
+            self.split = None
+            return outputs._replace(
+                event=f"{self.name} cannot be split ({error}); outputs are forecast instead of features."
+            )
+        cut = _keeping(cut, self.proven[key])
+        return Evaluation(result, cut.form.take(tail), cut)
+
+    def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Cut | Form) -> Any:
+        """Run the network without its blocks."""
+        if self.split is None or isinstance(form, Form):
+            return form.build(feature)
+        return self.split.resume(forward, feature, form)
+
+    def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
+        """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
+        try:
+            return split.prove(forward, result, cut, tail).form.keep
+        except SplitError:
+            raise
+        except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
+            raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
 
 
 def _keeping(cut: Cut, keep: tuple[int, ...]) -> Cut:

@@ -32,15 +32,25 @@ class Clock:
     back. Within a run, every call with a new timestep is the next step; calls with the same timestep are the
     streams of one step, told apart by their cache context or else by their order. A timestep that stands twice in
     the scheduler's list (Heun's method) is two steps.
+
+    Parameters
+    ----------
+    streams : int
+        Calls of a step, where that is known beforehand; one more call at the same timestep is then the next step. 0:
+        the first step tells.
+    length : int, optional
+        Steps of a run, where no scheduler says it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams: int = 0, length: int | None = None) -> None:
+        self._given = streams
+        self._length = length
         self._timesteps: Any = None  # the scheduler's own tensor; `is` tells one run's from the next
         self._times: list[float] = []  # the run's times as the network sees them; NaN where that is not known
         self._time: float | None = None
         self._direction = 0.0
         self._streams: list[str] = []
-        self._width = 0  # streams of a step, known after the first
+        self._width = streams  # of a step; if not given, known after the first
         self.step = -1
 
     def read(self, timestep: Any, context: str | None, timesteps: torch.Tensor | None) -> Moment:
@@ -55,7 +65,7 @@ class Clock:
             return self._again(time, context)
         step, before = self._find(time, tolerance), self._time
         stream = context or "call 0"
-        if self.step == 0 and step == 1:
+        if self.step == 0 and step == 1 and not self._given:
             self._width = len(self._streams)
         self._time, self._streams = time, [stream]
         if step < 0:
@@ -67,11 +77,12 @@ class Clock:
 
     def remaining(self) -> int | None:
         """Steps from this one to the end of the run, this one included; None without a scheduler."""
-        return len(self._times) - self.step if self._times else None
+        length = len(self._times) or self._length
+        return length - self.step if length else None
 
     def _begin(self, timesteps: torch.Tensor | None, time: float, tolerance: float) -> None:
         """Take over a run's timesteps, as the network will see them."""
-        self._timesteps, self._time, self._direction, self.step, self._width = timesteps, None, 0.0, -1, 0
+        self._timesteps, self._time, self._direction, self.step, self._width = timesteps, None, 0.0, -1, self._given
         self._times = []
         if timesteps is not None:
             listed = [float(t) for t in timesteps.tolist()]
@@ -86,7 +97,8 @@ class Clock:
         if stream not in self._streams and (context or not self._width or len(self._streams) < self._width):
             self._streams.append(stream)
             return Moment(self.step, stream)
-        if 0 <= self.step < len(self._times) - 1 and self._times[self.step + 1] == self._times[self.step]:
+        twice = 0 <= self.step < len(self._times) - 1 and self._times[self.step + 1] == self._times[self.step]
+        if twice or (self._given and stream not in self._streams):
             self.step, self._streams = self.step + 1, [context or "call 0"]
             return Moment(self.step, self._streams[0])
         if stream not in self._streams:

@@ -1,5 +1,6 @@
 """One guidance branch's kept features, and the plan that they follow."""
 
+import math
 from typing import Any
 
 import torch
@@ -38,6 +39,16 @@ class Stream:
     def forecast(self, step: int) -> list[torch.Tensor]:
         """Return the forecast of each kept tensor."""
         return [run.forecast(step - self.begin) for run in self.runs]
+
+    def miss(self, step: int, feature: list[torch.Tensor]) -> float | None:
+        """Return the relative error of the forecast that an evaluation replaces; None where there was none."""
+        if not self.runs or step == self.begin:
+            return None
+        missed, length = 0.0, 0.0
+        for forecast, tensor in zip(self.forecast(step), feature, strict=True):
+            missed += float(torch.linalg.vector_norm(forecast.float() - tensor.detach().float())) ** 2
+            length += float(torch.linalg.vector_norm(tensor.detach().float())) ** 2
+        return math.sqrt(missed / length) if length else None
 
     def fits(self, feature: list[torch.Tensor]) -> bool:
         """Whether a feature has the form of those kept before."""

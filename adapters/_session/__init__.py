@@ -1,0 +1,26 @@
+"""What every PyTorch adapter shares: following a network's calls through a run, and forecasting some of them.
+
+An adapter brings a `Place`, where features are taken from an evaluation and put back into a result, and tells a
+`Session` of every call. The session does the rest and keeps the report.
+"""
+
+from spectral_forecast.adapters._session.clock import Clock, Moment
+from spectral_forecast.adapters._session.place import Evaluation, Form, Outputs, Place, UnfitError
+from spectral_forecast.adapters._session.report import Report
+from spectral_forecast.adapters._session.session import Session
+from spectral_forecast.adapters._session.settings import Settings
+from spectral_forecast.adapters._session.stream import Stream
+
+__all__ = [
+    "Clock",
+    "Evaluation",
+    "Form",
+    "Moment",
+    "Outputs",
+    "Place",
+    "Report",
+    "Session",
+    "Settings",
+    "Stream",
+    "UnfitError",
+]

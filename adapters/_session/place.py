@@ -1,0 +1,85 @@
+"""Where are features taken from an evaluation, and how does a forecast of them become a result?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
+
+__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError"]
+
+
+class UnfitError(RuntimeError):
+    """A forecast does not fit the network any more; the message says why."""
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation gave: its result, the tensors to keep, and how a result is made of such tensors again."""
+
+    result: Any
+    feature: list[torch.Tensor]
+    form: Any
+    event: str = ""  # why features are taken elsewhere from now on
+
+
+class Place(Protocol):
+    """Takes features from evaluations and puts them back."""
+
+    at: str  # "output" or "features", for the report
+
+    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+        """Run the network."""
+        ...
+
+    def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Any) -> Any:
+        """Make a result of a feature, or raise `UnfitError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a result is put together from the tensors that are kept of it.
+
+    ``keep`` are the numbers of those leaves; the other leaves come from ``constants``, or are spare tensors that
+    nobody reads.
+    """
+
+    spec: Any
+    constants: tuple[Any, ...]
+    keep: tuple[int, ...]
+
+    @classmethod
+    def of(cls, result: Any) -> "Form":
+        """Return the form of a result of which every tensor is kept."""
+        leaves, spec = pytree.tree_flatten(result)
+        tensors = tuple(number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
+        return cls(spec, tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves)), tensors)
+
+    def take(self, result: Any) -> list[torch.Tensor]:
+        """Return the tensors to keep of a result of this form."""
+        leaves = pytree.tree_leaves(result)
+        return [leaves[number] for number in self.keep]
+
+    def build(self, feature: Sequence[torch.Tensor], spare: Any = None) -> Any:
+        """Put a result together; ``spare`` is a result of the same form that gives the tensors nobody reads."""
+        leaves = list(self.constants) if spare is None else pytree.tree_leaves(spare)
+        for number, tensor in zip(self.keep, feature, strict=True):
+            leaves[number] = tensor
+        return pytree.tree_unflatten(leaves, self.spec)
+
+
+class Outputs:
+    """The network's results themselves."""
+
+    at = "output"
+
+    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+        """Run the network; every tensor of its result is kept."""
+        result = forward()
+        form = Form.of(result)
+        return Evaluation(result, form.take(result), form)
+
+    def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
+        """Make a result of forecast tensors; nothing runs."""
+        return form.build(feature)

@@ -1,0 +1,233 @@
+"""What happens at each call of a network? The state of one accelerated network, whichever adapter it belongs to."""
+
+import copy
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from spectral_forecast import Plan
+from spectral_forecast.adapters._session.clock import Clock, Moment
+from spectral_forecast.adapters._session.place import Place, UnfitError
+from spectral_forecast.adapters._session.report import Report
+from spectral_forecast.adapters._session.settings import Settings
+from spectral_forecast.adapters._session.stream import Stream
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Evaluates a network or forecasts, as the plan says and as far as everything is as expected.
+
+    Parameters
+    ----------
+    name : str
+        Of the network, for the report.
+    settings : Settings
+    place : Place
+        Where features are taken and put back.
+    clock : callable
+        Makes a `Clock`.
+    refusal : callable
+        Maps the number of steps of a run to why nothing should be forecast in it; "" if all is well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        place: Place,
+        *,
+        clock: Callable[[], Clock] = Clock,
+        refusal: Callable[[int], str] = lambda _: "",
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.place = place
+        self.refusal = refusal
+        self.make_clock = clock
+        self.clock = clock()
+        self.report = Report(name, place.at, str(settings))
+        self.plan: Plan | None = None
+        self.begin = 0
+        self.streams: dict[str, Stream] = {}
+        self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
+
+    def call(
+        self,
+        forward: Callable[..., Any],
+        arguments: dict[str, Any],
+        timestep: Any,
+        *,
+        context: str | None = None,
+        timesteps: torch.Tensor | None = None,
+    ) -> Any:
+        """Return the network's result at ``timestep``: ``forward()``, or a forecast of it.
+
+        Parameters
+        ----------
+        forward : callable
+            Evaluates the network.
+        arguments : dict
+            What the network is called with; when that changes its form in mid-run, the features kept are dropped.
+        timestep : Tensor or float
+        context : str, optional
+            Name of the guidance branch; without one, branches are told apart by their order.
+        timesteps : Tensor, optional
+            The scheduler's list.
+        """
+        moment = self._moment(timestep, context, timesteps)
+        step = moment.step - self.begin
+        if moment.step < 0 or self.plan is None:
+            if moment.step >= 0:
+                self.report.count_evaluation(moment.stream, step, None)
+            return forward()
+        given = _describe(arguments)
+        stream = self._stream(moment, step, given)
+        if not stream.evaluates(step):
+            result = self._forecast(stream, step, forward)
+            if result is not None:
+                self.report.count_forecast(moment.stream, step)
+                self._finish(moment, step)
+                return result
+            stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
+        evaluation = self.place.evaluate(forward)
+        if evaluation.event:
+            self._give_up(evaluation.event)
+            if moment.stream not in self.streams:
+                stream = self._restart(moment, step, "what is kept has changed")
+        error = self._keep(stream, moment, step, evaluation.feature)
+        stream.form, stream.input = evaluation.form, given
+        self.report.count_evaluation(moment.stream, step, error)
+        self._finish(moment, step)
+        return evaluation.result
+
+    def reset(self) -> None:
+        """Let go of all features."""
+        self.streams.clear()
+        self.clock = self.make_clock()
+
+    def told(self) -> Report:
+        """Return a copy of the report, with the errors of forecasts estimated."""
+        told = copy.deepcopy(self.report)
+        told.estimate(self.followed)
+        return told
+
+    def _moment(self, timestep: Any, context: str | None, timesteps: torch.Tensor | None) -> Moment:
+        """Place the call in time; begin a run where one begins."""
+        moment = self.clock.read(timestep, context, timesteps)
+        if moment.new_run:
+            self._begin(moment)
+        elif moment.step >= 0 and self.plan and moment.step - self.begin >= self.plan.steps:
+            self._note(moment, f"the plan has {self.plan.steps} steps and is over")
+            self.plan = None
+        elif moment.step < 0:
+            self._note(moment, moment.oddity)
+        return moment
+
+    def _begin(self, moment: Moment) -> None:
+        """Begin a run: forget the last one, and plan this one."""
+        self.streams.clear()
+        self.followed.clear()
+        self.begin = moment.step
+        steps = self.clock.remaining()
+        self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
+        against = "" if self.settings.plan is not None else self.refusal(steps)
+        if against:
+            warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
+            self._note(moment, against)
+            self.plan = None
+        else:
+            self.plan = self.settings.plan_for(steps, self.begin)
+            if self.plan is None:
+                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
+        self.report.steps = self.plan.steps if self.plan else steps or 0
+
+    def _stream(self, moment: Moment, step: int, given: str) -> Stream:
+        """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
+        stream = self.streams.get(moment.stream)
+        if stream is None:
+            if step > 0:
+                return self._restart(moment, step, "was first seen in the middle of the run")
+            return self._open(moment, Stream(self.plan, 0))
+        if moment.oddity:
+            return self._restart(moment, step, moment.oddity)
+        if not stream.ready(step):
+            return self._restart(moment, step, "an evaluation before this step is missing")
+        if stream.input != given and stream.runs:
+            return self._restart(moment, step, f"its input changed from {stream.input} to {given}")
+        return stream
+
+    def _restart(self, moment: Moment, step: int, reason: str) -> Stream:
+        """Begin a stream anew at this step: evaluate, and a few steps more."""
+        self.report.restarts += 1
+        self._note(moment, f"restarted: {reason}")
+        return self._open(moment, Stream(self.settings.plan_after(self.plan.evaluate, step), step))
+
+    def _open(self, moment: Moment, stream: Stream) -> Stream:
+        self.streams[moment.stream] = stream
+        self.followed.setdefault(moment.stream, []).append((stream.begin, stream.plan))
+        return stream
+
+    def _give_up(self, event: str) -> None:
+        """Features are taken elsewhere from now on: those of streams that have some are dropped."""
+        warnings.warn(event, stacklevel=2)
+        self.report.events.append(event)
+        self.report.at = self.place.at
+        for name in [name for name, stream in self.streams.items() if stream.runs]:
+            del self.streams[name]
+
+    def _keep(self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]) -> float | None:
+        """Keep the feature of an evaluated step, if it can be forecast; return the error that a forecast had here."""
+        if not feature or not all(x.is_floating_point() for x in feature):
+            self.plan = None
+            self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
+            return None
+        if not finite(feature):
+            self.streams.pop(moment.stream, None)
+            self._note(moment, "its feature was not finite and is not kept")
+            return None
+        if not stream.fits(feature):
+            stream = self._restart(moment, step, "its feature changed in shape or dtype")
+        self.streams[moment.stream] = stream
+        error = stream.miss(step, feature)
+        stream.keep(step, feature)
+        held = sum(item.nbytes for item in self.streams.values())
+        self.report.peak_bytes = max(self.report.peak_bytes, held)
+        return error
+
+    def _forecast(self, stream: Stream, step: int, forward: Callable[..., Any]) -> Any:
+        """Return the network's result from a forecast; None where that is not finite or the network has changed."""
+        begun = time.perf_counter()
+        forecast = stream.forecast(step)
+        sound = finite(forecast)
+        self.report.seconds += time.perf_counter() - begun
+        if not sound:
+            return None
+        try:
+            return self.place.resume(forward, forecast, stream.form)
+        except UnfitError:
+            return None
+
+    def _finish(self, moment: Moment, step: int) -> None:
+        """Let go of a stream's features after the run's last step."""
+        if step == self.report.steps - 1:
+            self.streams.pop(moment.stream, None)
+
+    def _note(self, moment: Moment, text: str) -> None:
+        self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
+
+
+def finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether no tensor holds a NaN or an infinity."""
+    return all(bool(torch.isfinite(x).all()) for x in tensors)
+
+
+def _describe(arguments: dict[str, Any]) -> str:
+    """Shapes, dtypes and devices of what the network is called with, and whether it returns a tuple."""
+    tensors = [x for x in pytree.tree_leaves(list(arguments.values())) if isinstance(x, torch.Tensor)][:1]
+    words = [f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors]
+    return ", ".join([*words, *([] if arguments.get("return_dict", True) else ["as a tuple"])])
