@@ -5,7 +5,7 @@ An adapter brings a `Place`, where features are taken from an evaluation and put
 """
 
 from spectral_forecast.adapters._session.clock import Clock, Moment
-from spectral_forecast.adapters._session.place import Evaluation, Form, Outputs, Place, UnfitError
+from spectral_forecast.adapters._session.place import Evaluation, Form, Outputs, Place, UnfitError, agree, alike, finite
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.adapters._session.settings import Settings
@@ -23,4 +23,7 @@ __all__ = [
     "Settings",
     "Stream",
     "UnfitError",
+    "agree",
+    "alike",
+    "finite",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError"]
+__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError", "agree", "alike", "finite"]
 
 
 class UnfitError(RuntimeError):
@@ -83,3 +83,31 @@ class Outputs:
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
         """Make a result of forecast tensors; nothing runs."""
         return form.build(feature)
+
+
+def finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether no tensor holds a NaN or an infinity."""
+    return all(bool(torch.isfinite(x).all()) for x in tensors)
+
+
+def agree(one: Any, other: Any) -> bool:
+    """Whether two results of a network agree: the same structure, and tensors equal to rounding."""
+    (a, spec), (b, other_spec) = pytree.tree_flatten(one), pytree.tree_flatten(other)
+    return spec == other_spec and all(_close(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _close(x: Any, y: Any) -> bool:
+    if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor):
+        return type(x) is type(y)
+    if not alike(x, y):
+        return False
+    if torch.equal(x, y) or not x.is_floating_point() or x.numel() == 0:
+        return torch.equal(x, y)
+    # Kernels may sum in another order the second time.
+    scale = float(y.abs().max())
+    return bool(torch.allclose(x, y, rtol=0.0, atol=8 * torch.finfo(x.dtype).eps * scale))
+
+
+def alike(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether two tensors have one shape, dtype and device."""
+    return x.shape == y.shape and x.dtype == y.dtype and x.device == y.device

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from spectral_forecast import Plan
 from spectral_forecast.adapters._session.clock import Clock, Moment
-from spectral_forecast.adapters._session.place import Place, UnfitError
+from spectral_forecast.adapters._session.place import Place, UnfitError, finite
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.settings import Settings
 from spectral_forecast.adapters._session.stream import Stream
@@ -31,7 +31,7 @@ class Session:
         Where features are taken and put back.
     clock : callable
         Makes a `Clock`.
-    refusal : callable
+    refusal : callable, optional
         Maps the number of steps of a run to why nothing should be forecast in it; "" if all is well.
     """
 
@@ -42,7 +42,7 @@ class Session:
         place: Place,
         *,
         clock: Callable[[], Clock] = Clock,
-        refusal: Callable[[int], str] = lambda _: "",
+        refusal: Callable[[int], str] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -135,7 +135,7 @@ class Session:
         self.begin = moment.step
         steps = self.clock.remaining()
         self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
-        against = "" if self.settings.plan is not None else self.refusal(steps)
+        against = "" if self.settings.plan is not None or self.refusal is None else self.refusal(steps)
         if against:
             warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
             self._note(moment, against)
@@ -219,11 +219,6 @@ class Session:
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
-
-
-def finite(tensors: list[torch.Tensor]) -> bool:
-    """Whether no tensor holds a NaN or an infinity."""
-    return all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
 def _describe(arguments: dict[str, Any]) -> str:

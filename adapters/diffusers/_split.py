@@ -15,8 +15,7 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError
-from spectral_forecast.adapters._session.session import finite
+from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError, agree, alike, finite
 
 __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
 
@@ -153,7 +152,7 @@ class Split:
 
         def gives_result(keep: tuple[int, ...]) -> bool:
             candidate = _keeping(cut, keep)
-            return _same(self.resume(forward, candidate.form.take(tail), candidate), result)
+            return agree(self.resume(forward, candidate.form.take(tail), candidate), result)
 
         keep = cut.form.keep
         if not gives_result(keep):
@@ -231,39 +230,17 @@ def _keeping(cut: Cut, keep: tuple[int, ...]) -> Cut:
     return replace(cut, form=replace(cut.form, keep=keep))
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two results of a network agree: the same structure, and tensors equal to rounding."""
-    (a, spec), (b, other_spec) = pytree.tree_flatten(one), pytree.tree_flatten(other)
-    return spec == other_spec and all(_close(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _close(x: Any, y: Any) -> bool:
-    if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor):
-        return type(x) is type(y)
-    if not _alike(x, y):
-        return False
-    if torch.equal(x, y) or not x.is_floating_point() or x.numel() == 0:
-        return torch.equal(x, y)
-    # Kernels may sum in another order the second time.
-    scale = float(y.abs().max())
-    return bool(torch.allclose(x, y, rtol=0.0, atol=8 * torch.finfo(x.dtype).eps * scale))
-
-
 def _passage(arguments: Any, result: Any) -> Passage | None:
     """For each tensor of a block's result find an argument of its shape and dtype; None where there is none."""
     given = pytree.tree_leaves(arguments)
     form, sources = Form.of(result), []
     for leaf in form.take(result):
-        fits = (k for k, x in enumerate(given) if isinstance(x, torch.Tensor) and _alike(x, leaf))
+        fits = (k for k, x in enumerate(given) if isinstance(x, torch.Tensor) and alike(x, leaf))
         source = next(fits, None)
         if source is None:
             return None
         sources.append(source)
     return Passage(form, tuple(sources))
-
-
-def _alike(x: torch.Tensor, y: torch.Tensor) -> bool:
-    return x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
 
 
 class BlockHook(ModelHook):
