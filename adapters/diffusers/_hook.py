@@ -1,6 +1,7 @@
 """The hook on the root module, which holds all state of an accelerated network and decides at every call."""
 
 import inspect
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,6 +66,22 @@ class _NeverForecast:
         return np.zeros(len(times))
 
 
+class _Contexts(StateManager):
+    """The cache context of each thread: pipelines that share a network set theirs independently."""
+
+    def __init__(self) -> None:
+        self._here = threading.local()
+        super().__init__(BaseState)
+
+    @property
+    def _context(self) -> Any:
+        return getattr(self._here, "context", None)
+
+    @_context.setter
+    def _context(self, context: Any) -> None:
+        self._here.context = context
+
+
 class RootHook(ModelHook):
     """Replaces the forward of the whole network: evaluates it, or forecasts its output or its features."""
 
@@ -78,17 +95,24 @@ class RootHook(ModelHook):
         self.signature = signature
         self.time_name = time_name
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
-        self.contexts = StateManager(BaseState)  # diffusers writes the cache context here
+        self.contexts = _Contexts()  # diffusers writes the cache context here
         self.report = Report("", settings.at, repr(settings.forecaster or "plan").strip("'"))
         self.clock = Clock()
         self.plan: Plan | None = None
         self.begin = 0
         self.streams: dict[str, Stream] = {}
         self.split: Split | None = None  # None: outputs are forecast
+        self.thread: threading.Thread | None = None  # the one whose run is in progress
+        self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
+        self.others = 0  # calls from other threads during this run,
+        self.others_event = 0  # and where the report says so
+        self.lock = threading.Lock()
         self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
     def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Evaluate or forecast, as the plan says and as far as everything is as expected."""
+        if not self._claim():
+            return self.fn_ref.original_forward(*args, **kwargs)
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         moment = self._moment(module, call.arguments)
@@ -119,10 +143,37 @@ class RootHook(ModelHook):
 
     def reset_state(self, module: torch.nn.Module) -> torch.nn.Module:
         """Let go of all features; diffusers calls this at the end of a pipeline call."""
+        if self._busy():
+            return module
+        self.thread = None
         self.contexts.reset()
         self.streams.clear()
         self.clock = Clock()
         return module
+
+    def _busy(self) -> bool:
+        """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
+        if self.thread in (None, threading.current_thread()) or not self.thread.is_alive():
+            return False
+        return getattr(self.scheduler(), "timesteps", None) is self.timesteps
+
+    def _claim(self) -> bool:
+        """Make this thread's the run in progress; False, and counted in the report, if another's is."""
+        with self.lock:
+            if not self._busy():
+                self.thread = threading.current_thread()
+                self.timesteps = getattr(self.scheduler(), "timesteps", None)
+                return True
+            events = self.report.events
+            if not self.others:
+                self.others_event = len(events)
+                events.append("")
+            self.others += 1
+            text = (
+                f"calls from another thread came in between: {self.others}; each was evaluated, and nothing else done"
+            )
+            events[self.others_event] = text
+            return False
 
     def _moment(self, module: torch.nn.Module, arguments: dict[str, Any]) -> Moment:
         """Place the call in time; begin a run where one begins."""
@@ -146,7 +197,8 @@ class RootHook(ModelHook):
         self.begin = moment.step
         steps = self.clock.remaining()
         runs, at = self.report.runs + 1, "output" if self.split is None else "features"
-        self.report = Report(type(module).__name__, at, self.report.forecaster, runs=runs)
+        with self.lock:
+            self.report, self.others = Report(type(module).__name__, at, self.report.forecaster, runs=runs), 0
         against = "" if self.settings.plan is not None else refusal(self.scheduler(), steps)
         if against:
             warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
@@ -248,6 +300,8 @@ class RootHook(ModelHook):
         """Let go of a stream's features after the run's last step."""
         if step == self.report.steps - 1:
             self.streams.pop(moment.stream, None)
+            if not self.streams:
+                self.thread = None
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
