@@ -1,6 +1,7 @@
 """What happens at each call of a network? The state of one accelerated network, whichever adapter it belongs to."""
 
 import copy
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -56,6 +57,12 @@ class Session:
         self.streams: dict[str, Stream] = {}
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
 
+        self.thread: threading.Thread | None = None  # the one whose run is in progress
+        self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
+        self.others = 0  # calls from other threads during this run,
+        self.others_event = 0  # and where the report says so
+        self.lock = threading.Lock()
+
     def call(
         self,
         forward: Callable[..., Any],
@@ -79,6 +86,8 @@ class Session:
         timesteps : Tensor, optional
             The scheduler's list.
         """
+        if not self._claim(timesteps):
+            return forward()
         moment = self._moment(timestep, context, timesteps)
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
@@ -107,14 +116,38 @@ class Session:
 
     def reset(self) -> None:
         """Let go of all features."""
+        self.thread = None
         self.streams.clear()
         self.clock = self.make_clock()
+
+    def busy(self, timesteps: Any = None) -> bool:
+        """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
+        if self.thread in (None, threading.current_thread()) or not self.thread.is_alive():
+            return False
+        return timesteps is self.timesteps
 
     def told(self) -> Report:
         """Return a copy of the report, with the errors of forecasts estimated."""
         told = copy.deepcopy(self.report)
         told.estimate(self.followed)
         return told
+
+    def _claim(self, timesteps: Any) -> bool:
+        """Make this thread's the run in progress; False, and counted in the report, if another's is."""
+        with self.lock:
+            if not self.busy(timesteps):
+                self.thread, self.timesteps = threading.current_thread(), timesteps
+                return True
+            events = self.report.events
+            if not self.others:
+                self.others_event = len(events)
+                events.append("")
+            self.others += 1
+            text = (
+                f"calls from another thread came in between: {self.others}; each was evaluated, and nothing else done"
+            )
+            events[self.others_event] = text
+            return False
 
     def _moment(self, timestep: Any, context: str | None, timesteps: torch.Tensor | None) -> Moment:
         """Place the call in time; begin a run where one begins."""
@@ -134,7 +167,9 @@ class Session:
         self.followed.clear()
         self.begin = moment.step
         steps = self.clock.remaining()
-        self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
+        with self.lock:
+            self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
+            self.others = 0
         against = "" if self.settings.plan is not None or self.refusal is None else self.refusal(steps)
         if against:
             warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
@@ -216,6 +251,16 @@ class Session:
         """Let go of a stream's features after the run's last step."""
         if step == self.report.steps - 1:
             self.streams.pop(moment.stream, None)
+            if not self.streams:
+                self.thread = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: everything but the thread that is in here."""
+        return {**vars(self), "thread": None, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` returned."""
+        vars(self).update(state, lock=threading.Lock())
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")

@@ -17,6 +17,7 @@ from diffusers.hooks import HookRegistry
 
 from spectral_forecast import LinearForecaster, Plan
 from spectral_forecast.adapters._session import Report, Settings
+from spectral_forecast.adapters.diffusers._copies import copied_as_plain, forget_copies
 from spectral_forecast.adapters.diffusers._hook import RootHook
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
@@ -92,6 +93,7 @@ def accelerate(
         root = RootHook(network, settings, time_name, (lambda: None) if clock is None else clock, split)
         registry = HookRegistry.check_if_exists_or_initialize(network)
         registry.register_hook(root, _NAME)
+        copied_as_plain(network, _NAME)
         registry.invalidate_child_registries_cache()
     return model
 
@@ -113,6 +115,7 @@ def restore(model: _Model) -> _Model:
         registry = getattr(module, "_diffusers_hook", None)
         if registry is None or registry.get_hook(_NAME) is None:
             continue
+        forget_copies(module)
         registry.remove_hook(_NAME, recurse=False)
         registry.invalidate_child_registries_cache()
         if not registry.hooks:
@@ -183,6 +186,7 @@ def _split(network: torch.nn.Module) -> Split:
         for block in blocks:
             hook = BlockHook(split, group)
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+            copied_as_plain(block, _NAME)
     return split
 
 

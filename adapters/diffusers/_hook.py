@@ -1,6 +1,7 @@
 """The hook on the root module: it tells a `Session` of every call."""
 
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,22 @@ from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
 __all__ = ["RootHook"]
+
+
+class _Contexts(StateManager):
+    """The cache context of each thread: pipelines that share a network set theirs independently."""
+
+    def __init__(self) -> None:
+        self._here = threading.local()
+        super().__init__(BaseState)
+
+    @property
+    def _context(self) -> Any:
+        return getattr(self._here, "context", None)
+
+    @_context.setter
+    def _context(self, context: Any) -> None:
+        self._here.context = context
 
 
 class RootHook(ModelHook):
@@ -32,7 +49,7 @@ class RootHook(ModelHook):
         self.signature = inspect.signature(network.forward)
         self.time_name = time_name
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
-        self.contexts = StateManager(BaseState)  # diffusers writes the cache context here
+        self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
         place: Place = Outputs() if split is None else Blocks(name, split)
         self.session = Session(name, settings, place, refusal=lambda steps: refusal(scheduler(), steps))
@@ -50,11 +67,15 @@ class RootHook(ModelHook):
             call.arguments,
             call.arguments[self.time_name],
             context=context,
-            timesteps=getattr(self.scheduler(), "timesteps", None),
+            timesteps=self._timesteps(),
         )
 
     def reset_state(self, module: torch.nn.Module) -> torch.nn.Module:
         """Let go of all features; diffusers calls this at the end of a pipeline call."""
-        self.contexts.reset()
-        self.session.reset()
+        if not self.session.busy(self._timesteps()):
+            self.contexts.reset()
+            self.session.reset()
         return module
+
+    def _timesteps(self) -> Any:
+        return getattr(self.scheduler(), "timesteps", None)

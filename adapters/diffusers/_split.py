@@ -7,6 +7,7 @@ last block's place is taken by the forecast. Whether that is true is not assumed
 feature just kept must give the result just computed.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,11 +84,12 @@ class Split:
     cut: Cut | None = None
     feature: Sequence[torch.Tensor] = ()
     position: int = 0
+    thread: int = 0  # the one that evaluates or resumes; the blocks' calls of others are none of ours
     read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
         """Run the network and watch its blocks."""
-        self.seen = []
+        self.seen, self.thread = [], threading.get_ident()
         try:
             return forward(), self.seen
         finally:
@@ -95,6 +97,7 @@ class Split:
 
     def resume(self, forward: Callable[[], Any], feature: Sequence[torch.Tensor], cut: Cut) -> Any:
         """Run what comes before and after the blocks, with ``feature`` in the place of what they compute."""
+        self.thread = threading.get_ident()
         self.cut, self.feature, self.position = cut, feature, 0
         try:
             result = forward()
@@ -106,6 +109,8 @@ class Split:
 
     def call(self, group: int, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a block, or skip it: what a `BlockHook` does."""
+        if self.thread != threading.get_ident():
+            return run(*args, **kwargs)
         if self.cut is not None:
             number, tail = self.position, len(self.cut.actions)
             self.position += 1
