@@ -41,6 +41,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from spectral_forecast.adapters.diffusers import sampling
+from spectral_forecast.adapters.diffusers._processes import Share
 from spectral_forecast.cli import main
 from spectral_forecast.compare import _ssim, compare
 
@@ -298,9 +300,9 @@ def test_half_written_files_are_written_again(sd3, prompts, fast, tmp_path):
 
 
 def test_two_processes_share_the_prompts(sd3, lines, tmp_path):
-    """The first process is done long before the second, and has failed: the second still draws all of its prompts."""
-    wrong, long = {"height": 31}, {"steps": 150}
-    file = lines(*({"prompt": word} | (long if number % 2 else wrong) for number, word in enumerate(PROMPTS[:4])))
+    """As `accelerate launch` starts them on several GPUs; all prompts of the first process fail."""
+    wrong, right = {"height": 31}, {}
+    file = lines(*({"prompt": word} | (right if number % 2 else wrong) for number, word in enumerate(PROMPTS[:4])))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no_python", sys.executable]
     program, environment = command(sd3, file, tmp_path / "two", *FAST)
     launched = subprocess.run(
@@ -314,6 +316,22 @@ def test_two_processes_share_the_prompts(sd3, lines, tmp_path):
     assert pictures(tmp_path / "two") == pictures(tmp_path / "one")
     names = [{path.name for path in (tmp_path / folder).iterdir()} for folder in ("one", "two")]
     assert names[0] == names[1]
+
+
+def test_a_process_that_failed_waits_for_the_others(sd3, lines, tmp_path, monkeypatch):
+    """Else the launcher would stop them."""
+    waited = []
+
+    def wait():
+        waited.append(statistics(tmp_path / "out", "00002")["files"])
+
+    monkeypatch.setattr(sampling, "my_share", lambda **_: Share(0, 2, 0, wait))
+    file = lines({"prompt": "a cat", "height": 31}, {"prompt": "a dog"}, {"prompt": "the sea"})
+    assert draw(sd3, file, tmp_path / "out", *FAST) == 1
+    assert waited == [["00002.png"]]
+    assert not (tmp_path / "out" / "00001.json").exists()
+    assert draw(sd3, file, tmp_path / "out", *FAST) == 1
+    assert len(waited) == 2
 
 
 def test_without_a_rendezvous_the_launchers_variables_are_enough(sd3, prompts, fast, tmp_path, monkeypatch, capsys):
