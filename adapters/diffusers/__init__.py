@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.hooks import HookRegistry
 
 from spectral_forecast import LinearForecaster, Plan, spectrum
 from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
+from spectral_forecast.adapters.diffusers._place import put, take
 from spectral_forecast.adapters.diffusers._report import Report
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
@@ -88,9 +88,8 @@ def accelerate(
         root = RootHook(settings, signature, time_name, (lambda: None) if clock is None else clock)
         if at == "features":
             root.split = _split(network)
-        registry = HookRegistry.check_if_exists_or_initialize(network)
-        registry.register_hook(root, _NAME)
-        registry.invalidate_child_registries_cache()
+        put(network, root, _NAME)
+        network._diffusers_hook.invalidate_child_registries_cache()
     return model
 
 
@@ -107,17 +106,9 @@ def restore(model: _Model) -> _Model:
     The same object.
     """
     networks, _ = _networks(model, None)
-    for module in (module for network in networks.values() for module in network.modules()):
-        registry = getattr(module, "_diffusers_hook", None)
-        if registry is None or registry.get_hook(_NAME) is None:
-            continue
-        registry.remove_hook(_NAME, recurse=False)
-        registry.invalidate_child_registries_cache()
-        if not registry.hooks:
-            # The registry left an instance attribute in place of the class's method.
-            if getattr(module.forward, "__func__", None) is type(module).forward:
-                del module.forward
-            del module._diffusers_hook
+    for network in networks.values():
+        for module in network.modules():
+            take(module, _NAME)
     return model
 
 
@@ -203,8 +194,7 @@ def _split(network: torch.nn.Module) -> Split:
     split = Split(shares)
     for group, blocks in enumerate(block_lists(network)):
         for block in blocks:
-            hook = BlockHook(split, group)
-            HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
+            put(block, BlockHook(split, group), _NAME)
     return split
 
 
