@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
 
 from spectral_forecast import LinearForecaster, Plan, spectrum
 from spectral_forecast.adapters.diffusers._hook import RootHook, Settings
@@ -138,7 +139,7 @@ def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], A
     """Return the networks of a pipeline by name, and a callable that gives its scheduler (or None)."""
     if isinstance(model, DiffusionPipeline):
         found = {name: getattr(model, name, None) for name in ("transformer", "transformer_2", "unet")}
-        networks = {name: network for name, network in found.items() if network is not None}
+        networks = {name: unwrap_module(network) for name, network in found.items() if network is not None}
         if not networks:
             raise ValueError(f"`model`: {type(model).__name__} has no `transformer` and no `unet`; give the network.")
         # Weak, so that the network does not keep its pipeline alive; the pipeline's scheduler may be exchanged.
@@ -146,7 +147,7 @@ def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], A
         return networks, lambda: getattr(owner(), "scheduler", None)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"`model` is {type(model).__name__}; write a diffusers pipeline or its transformer.")
-    return {"network": model}, None if scheduler is None else lambda: scheduler
+    return {"network": unwrap_module(model)}, None if scheduler is None else lambda: scheduler
 
 
 def _check(network: torch.nn.Module, at: str) -> None:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from spectral_forecast import LinearForecaster, Plan, make_plan, schedules
 from spectral_forecast.adapters.diffusers._clock import Clock, Moment
+from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._report import Report
 from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
@@ -87,14 +88,19 @@ class RootHook(ModelHook):
         self.split: Split | None = None  # None: outputs are forecast
         self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
-    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    @uncompiled
+    def new_forward(
+        self, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
         """Evaluate or forecast, as the plan says and as far as everything is as expected."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         moment = self._moment(module, call.arguments)
+        if self.split is not None:
+            self.split.inline = compiled
 
         def forward() -> Any:
-            return self.fn_ref.original_forward(*args, **kwargs)
+            return run(*args, **kwargs)
 
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:

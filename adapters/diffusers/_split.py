@@ -15,6 +15,8 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
+from spectral_forecast.adapters.diffusers._compiled import uncompiled
+
 __all__ = ["BlockHook", "Cut", "Form", "Seen", "Split", "SplitError", "block_lists"]
 
 LEAST_SHARE = 0.5
@@ -113,6 +115,7 @@ class Split:
     cut: Cut | None = None
     feature: Sequence[torch.Tensor] = ()
     position: int = 0
+    inline: bool = False  # whether the blocks are compiled as part of the whole network
     read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
@@ -252,6 +255,16 @@ class BlockHook(ModelHook):
         self.split = split
         self.group = group
 
-    def new_forward(self, _module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the block or skip it."""
-        return self.split.call(self.group, self.fn_ref.original_forward, args, kwargs)
+        if self.split.inline:
+            return self.split.call(self.group, self.fn_ref.original_forward, args, kwargs)
+        return self._alone(module, *args, **kwargs)
+
+    @uncompiled
+    def _alone(
+        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
+        # What a block does depends on its place among the others: compiled by itself, it would be compiled for each.
+        del compiled
+        return self.split.call(self.group, run, args, kwargs)
