@@ -201,6 +201,8 @@ class RootHook(ModelHook):
             if key not in self.proven:
                 if not _finite(outputs):  # it proves nothing, and is not kept; the next evaluation will do
                     return result, outputs, form
+                # The proof runs the network again, which may write into the tensors that it gave the first time.
+                result, tail = _copies(result), _copies(tail)
                 self.proven[key] = self._prove(forward, result, cut, tail)
             cut = replace(cut, form=replace(cut.form, keep=self.proven[key]))
             return result, cut.form.take(tail), cut
@@ -211,7 +213,7 @@ class RootHook(ModelHook):
         self.report.at, self.split = "output", None
         for name in [name for name, stream in self.streams.items() if stream.runs]:
             del self.streams[name]
-        return result, outputs, form
+        return result, form.take(result), form
 
     def _prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
@@ -261,6 +263,11 @@ class RootHook(ModelHook):
 
 def _finite(tensors: list[torch.Tensor]) -> bool:
     return all(bool(torch.isfinite(x).all()) for x in tensors)
+
+
+def _copies(result: Any) -> Any:
+    """Return a result of the same structure whose tensors are copies, part of the same graph of gradients."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, result)
 
 
 def _describe(arguments: dict[str, Any]) -> str:
