@@ -13,7 +13,7 @@ import weakref
 from typing import Any, Literal, TypeVar
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import CacheMixin, DiffusionPipeline
 from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
 
 from spectral_forecast import LinearForecaster, Plan, spectrum
@@ -91,6 +91,8 @@ def accelerate(
             root.split = _split(network)
         put(network, root, _NAME)
         network._diffusers_hook.invalidate_child_registries_cache()
+        if isinstance(network, CacheMixin):
+            network._cache_config = settings  # so that `enable_cache` refuses
     return model
 
 
@@ -110,6 +112,8 @@ def restore(model: _Model) -> _Model:
     for network in networks.values():
         for module in network.modules():
             take(module, _NAME)
+        if isinstance(vars(network).get("_cache_config"), Settings):
+            del network._cache_config
     return model
 
 
