@@ -34,6 +34,7 @@ from spectral_forecast.adapters._session import (
     Session,
     Settings,
     agree,
+    copies,
     finite,
 )
 
@@ -153,6 +154,8 @@ class _Resumable:
                 f'`model`: {self.name} returned {type(result).__name__}; with `at="features"`, write a model that '
                 "returns an output and a feature."
             )
+        if not self.proven:
+            result = copies(result)  # the proof runs the model again, which may write into its results
         output, feature = result
         if not self.proven and finite(Form.of(output).take(output)):
             if not agree(forward(feature=feature)[0], output):

@@ -80,8 +80,9 @@ def test_state_and_hooks(network):
     accelerate(network, PLAN, at="features")
     assert hooks(network) == 1 + blocks
     assert report(network).runs == 0
-    assert not network.is_cache_enabled, "it is none of diffusers' own"
+    assert network.is_cache_enabled
     restore(network)
+    assert not network.is_cache_enabled
     assert hooks(network) == 0
     with pytest.raises(ValueError, match="is not accelerated"):
         report(network)

@@ -5,7 +5,17 @@ An adapter brings a `Place`, where features are taken from an evaluation and put
 """
 
 from spectral_forecast.adapters._session.clock import Clock, Moment
-from spectral_forecast.adapters._session.place import Evaluation, Form, Outputs, Place, UnfitError, agree, alike, finite
+from spectral_forecast.adapters._session.place import (
+    Evaluation,
+    Form,
+    Outputs,
+    Place,
+    UnfitError,
+    agree,
+    alike,
+    copies,
+    finite,
+)
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.adapters._session.settings import Settings
@@ -25,5 +35,6 @@ __all__ = [
     "UnfitError",
     "agree",
     "alike",
+    "copies",
     "finite",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError", "agree", "alike", "finite"]
+__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError", "agree", "alike", "copies", "finite"]
 
 
 class UnfitError(RuntimeError):
@@ -83,6 +83,11 @@ class Outputs:
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
         """Make a result of forecast tensors; nothing runs."""
         return form.build(feature)
+
+
+def copies(result: Any) -> Any:
+    """Return a result of the same structure whose tensors are copies, part of the same graph of gradients."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, result)
 
 
 def finite(tensors: list[torch.Tensor]) -> bool:

@@ -12,12 +12,12 @@ import weakref
 from typing import Any, Literal, TypeVar
 
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.hooks import HookRegistry
+from diffusers import CacheMixin, DiffusionPipeline
+from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
 
 from spectral_forecast import LinearForecaster, Plan
 from spectral_forecast.adapters._session import Report, Settings
-from spectral_forecast.adapters.diffusers._copies import copied_as_plain, forget_copies
+from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._hook import RootHook
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
@@ -91,10 +91,10 @@ def accelerate(
         time_name = next(name for name in _TIME_NAMES if name in parameters)
         split = _split(network) if at == "features" else None
         root = RootHook(network, settings, time_name, (lambda: None) if clock is None else clock, split)
-        registry = HookRegistry.check_if_exists_or_initialize(network)
-        registry.register_hook(root, _NAME)
-        copied_as_plain(network, _NAME)
-        registry.invalidate_child_registries_cache()
+        attach(network, root, _NAME)
+        network._diffusers_hook.invalidate_child_registries_cache()
+        if isinstance(network, CacheMixin):
+            network._cache_config = settings  # so that `enable_cache` refuses
     return model
 
 
@@ -111,18 +111,11 @@ def restore(model: _Model) -> _Model:
     The same object.
     """
     networks, _ = _networks(model, None)
-    for module in (module for network in networks.values() for module in network.modules()):
-        registry = getattr(module, "_diffusers_hook", None)
-        if registry is None or registry.get_hook(_NAME) is None:
-            continue
-        forget_copies(module)
-        registry.remove_hook(_NAME, recurse=False)
-        registry.invalidate_child_registries_cache()
-        if not registry.hooks:
-            # The registry left an instance attribute in place of the class's method.
-            if getattr(module.forward, "__func__", None) is type(module).forward:
-                del module.forward
-            del module._diffusers_hook
+    for network in networks.values():
+        for module in network.modules():
+            detach(module, _NAME)
+        if isinstance(vars(network).get("_cache_config"), Settings):
+            del network._cache_config
     return model
 
 
@@ -152,7 +145,7 @@ def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], A
     """Return the networks of a pipeline by name, and a callable that gives its scheduler (or None)."""
     if isinstance(model, DiffusionPipeline):
         found = {name: getattr(model, name, None) for name in ("transformer", "transformer_2", "unet")}
-        networks = {name: network for name, network in found.items() if network is not None}
+        networks = {name: unwrap_module(network) for name, network in found.items() if network is not None}
         if not networks:
             raise ValueError(f"`model`: {type(model).__name__} has no `transformer` and no `unet`; give the network.")
         # Weak, so that the network does not keep its pipeline alive; the pipeline's scheduler may be exchanged.
@@ -160,7 +153,7 @@ def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], A
         return networks, lambda: getattr(owner(), "scheduler", None)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"`model` is {type(model).__name__}; write a diffusers pipeline or its transformer.")
-    return {"network": model}, None if scheduler is None else lambda: scheduler
+    return {"network": unwrap_module(model)}, None if scheduler is None else lambda: scheduler
 
 
 def _check(network: torch.nn.Module, at: str) -> None:
@@ -184,9 +177,7 @@ def _split(network: torch.nn.Module) -> Split:
     split = Split(shares)
     for group, blocks in enumerate(block_lists(network)):
         for block in blocks:
-            hook = BlockHook(split, group)
-            HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, _NAME)
-            copied_as_plain(block, _NAME)
+            attach(block, BlockHook(split, group), _NAME)
     return split
 
 

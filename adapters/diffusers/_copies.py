@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from diffusers.hooks import HookRegistry
 
+from spectral_forecast.adapters._session import Settings
+
 __all__ = ["copied_as_plain", "forget_copies"]
 
 _REDUCE = "__reduce_ex__"
@@ -30,7 +32,8 @@ def forget_copies(module: torch.nn.Module) -> None:
 def _reduce(module: torch.nn.Module, name: str, wrapped: Any, original: Any, protocol: int) -> Any:
     """Return what ``__reduce_ex__`` of the module would return if it had no hook ``name``."""
     constructor, arguments, state, *rest = type(module).__reduce_ex__(module, protocol)
-    state = {key: value for key, value in state.items() if key not in (_REDUCE, "_diffusers_hook")}
+    ours = {key for key, value in state.items() if key in (_REDUCE, "_diffusers_hook") or isinstance(value, Settings)}
+    state = {key: value for key, value in state.items() if key not in ours}
     # Another library's hooks (accelerate's offloading) keep the forward that they replaced in an attribute.
     places = [key for key, value in state.items() if value is wrapped]
     if not places:

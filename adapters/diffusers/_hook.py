@@ -10,6 +10,7 @@ from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
 
 from spectral_forecast.adapters._session import Outputs, Place, Session, Settings
+from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
@@ -54,16 +55,21 @@ class RootHook(ModelHook):
         place: Place = Outputs() if split is None else Blocks(name, split)
         self.session = Session(name, settings, place, refusal=lambda steps: refusal(scheduler(), steps))
 
-    def new_forward(self, _module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    @uncompiled
+    def new_forward(
+        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
         """Evaluate or forecast."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
+        if isinstance(self.session.place, Blocks):
+            self.session.place.inline(compiled)
         try:
             context = self.contexts.context.name
         except ValueError:  # many pipelines set none
             context = None
         return self.session.call(
-            lambda: self.fn_ref.original_forward(*args, **kwargs),
+            lambda: run(*args, **kwargs),
             call.arguments,
             call.arguments[self.time_name],
             context=context,

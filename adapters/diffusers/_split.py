@@ -16,7 +16,8 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError, agree, alike, finite
+from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError, agree, alike, copies, finite
+from spectral_forecast.adapters.diffusers._compiled import uncompiled
 
 __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
 
@@ -85,6 +86,7 @@ class Split:
     feature: Sequence[torch.Tensor] = ()
     position: int = 0
     thread: int = 0  # the one that evaluates or resumes; the blocks' calls of others are none of ours
+    inline: bool = False  # whether the blocks are compiled as part of the whole network
     read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
@@ -193,6 +195,11 @@ class Blocks:
         """What is forecast."""
         return "output" if self.split is None else "features"
 
+    def inline(self, compiled: bool) -> None:  # noqa: FBT001 it is what the caller was told
+        """Take note of whether the next call is compiled as a whole."""
+        if self.split is not None:
+            self.split.inline = compiled
+
     def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
         """Run the network and find where it can be cut; the first time this is proven by resuming it."""
         if self.split is None:
@@ -206,12 +213,13 @@ class Blocks:
             if key not in self.proven:
                 if not finite(outputs.feature):  # it proves nothing, and is not kept; the next evaluation will do
                     return outputs
+                # The proof runs the network again, which may write into the tensors that it gave the first time.
+                result, tail = copies(result), copies(tail)
                 self.proven[key] = self._prove(self.split, forward, result, cut, tail)
         except SplitError as error:
             self.split = None
-            return outputs._replace(
-                event=f"{self.name} cannot be split ({error}); outputs are forecast instead of features."
-            )
+            event = f"{self.name} cannot be split ({error}); outputs are forecast instead of features."
+            return Evaluation(result, form.take(result), form, event)
         cut = _keeping(cut, self.proven[key])
         return Evaluation(result, cut.form.take(tail), cut)
 
@@ -256,6 +264,16 @@ class BlockHook(ModelHook):
         self.split = split
         self.group = group
 
-    def new_forward(self, _module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the block or skip it."""
-        return self.split.call(self.group, self.fn_ref.original_forward, args, kwargs)
+        if self.split.inline:
+            return self.split.call(self.group, self.fn_ref.original_forward, args, kwargs)
+        return self._alone(module, *args, **kwargs)
+
+    @uncompiled
+    def _alone(
+        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
+        # What a block does depends on its place among the others: compiled by itself, it would be compiled for each.
+        del compiled
+        return self.split.call(self.group, run, args, kwargs)
