@@ -13,10 +13,10 @@ from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
 from torch.utils import _pytree as pytree
 
-from spectral_forecast import LinearForecaster, Plan, make_plan, schedules
+from spectral_forecast import LinearForecaster, Plan, make_plan
 from spectral_forecast.adapters.diffusers._clock import Clock, Moment
 from spectral_forecast.adapters.diffusers._report import Report
-from spectral_forecast.adapters.diffusers._schedulers import refusal
+from spectral_forecast.adapters.diffusers._schedulers import Limits, limits, refusal, spread
 from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
 from spectral_forecast.adapters.diffusers._stream import Stream
 
@@ -35,7 +35,7 @@ class Settings:
     at: str
     shared: bool = False  # whether the network is one of several that share a run's steps
 
-    def plan_for(self, steps: int | None, begin: int) -> Plan | None:
+    def plan_for(self, steps: int | None, begin: int, limit: Limits | None = None) -> Plan | None:
         """Return the plan of a run of ``steps`` from the scheduler's step ``begin`` on; None if the given one is not.
 
         Where networks take turns, the evaluations are those of the whole list of steps, and the one that takes over
@@ -44,7 +44,7 @@ class Settings:
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
         before = begin if self.shared else 0
-        evaluate = schedules.even(before + steps, min(self.evaluations, before + steps))
+        evaluate = spread(limit, before + steps, self.evaluations)
         return self.plan_after(evaluate, before) if before else self._tabulate(evaluate, 0, steps)
 
     def plan_after(self, evaluate: Any, begin: int) -> Plan:
@@ -205,7 +205,12 @@ class RootHook(ModelHook):
             self._note(moment, against)
             self.plan = None
         else:
-            self.plan = self.settings.plan_for(steps, self.begin)
+            limit = limits(self.scheduler())
+            self.plan = self.settings.plan_for(steps, self.begin, limit)
+            asked = self.settings.evaluations
+            if asked is not None and not self.settings.shared and self.plan.evaluate.sum() > asked:
+                name, count = type(self.scheduler()).__name__, self.plan.evaluate.sum()
+                self._note(moment, f"{count} steps are evaluated, not {asked}: with {name}, {limit.why}")
             if self.plan is None:
                 self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
         self.report.steps = self.plan.steps if self.plan else steps or 0
