@@ -23,6 +23,7 @@ from spectral_forecast.adapters.diffusers._stream import Stream
 __all__ = ["RootHook", "Settings"]
 
 WARMUP_AFTER_RESTART = 3
+GONE = "the pipeline that was accelerated is gone, and its scheduler with it; call `restore`, and `accelerate` another."
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class RootHook(ModelHook):
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
         self.contexts = _Contexts()  # diffusers writes the cache context here
         self.report = Report("", settings.at, repr(settings.forecaster or "plan").strip("'"))
-        self.clock = Clock()
+        self.clock = Clock(getattr(scheduler(), "timesteps", None))
         self.plan: Plan | None = None
         self.begin = 0
         self.streams: dict[str, Stream] = {}
@@ -148,7 +149,7 @@ class RootHook(ModelHook):
         self.thread = None
         self.contexts.reset()
         self.streams.clear()
-        self.clock = Clock()
+        self.clock = Clock(self.clock.used)
         return module
 
     def _busy(self) -> bool:
@@ -187,7 +188,7 @@ class RootHook(ModelHook):
         elif moment.step >= 0 and self.plan and moment.step - self.begin >= self.plan.steps:
             self._note(moment, f"the plan has {self.plan.steps} steps and is over")
             self.plan = None
-        elif moment.step < 0:
+        elif moment.step < 0 and not (self.report.events and self.report.events[-1].endswith(moment.oddity)):
             self._note(moment, moment.oddity)
         return moment
 
@@ -199,7 +200,7 @@ class RootHook(ModelHook):
         runs, at = self.report.runs + 1, "output" if self.split is None else "features"
         with self.lock:
             self.report, self.others = Report(type(module).__name__, at, self.report.forecaster, runs=runs), 0
-        against = "" if self.settings.plan is not None else refusal(self.scheduler(), steps)
+        against = "" if self.settings.plan is not None else GONE if steps is None else refusal(self.scheduler(), steps)
         if against:
             warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
             self._note(moment, against)
