@@ -109,7 +109,7 @@ class Accelerator:
         name = getattr(model, "__name__", type(model).__name__)
         place: Place = Outputs() if at == "output" else _Resumable(name)
         length = steps if plan is None else plan.steps
-        self._session = Session(name, settings, place, clock=functools.partial(Clock, streams, length))
+        self._session = Session(name, settings, place, clock=functools.partial(Clock, streams=streams, length=length))
 
     def __call__(self, x: torch.Tensor, t: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the model's output: evaluated, or forecast."""

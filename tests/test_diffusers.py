@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
     FirstBlockCacheConfig,
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
-    LCMScheduler,
     UNet2DModel,
     UniPCMultistepScheduler,
     WanPipeline,
@@ -24,7 +20,6 @@ from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.benchmarks import digits
 
 RULE = spectrum(0.5, mode="free")
@@ -369,24 +364,6 @@ def test_short_plans_are_followed(pipe, at, steps):
     result = draw(pipe, steps=steps)
     assert report(pipe).evaluated["cond"] == [0]
     assert torch.equal(result, full) == (steps == 1)
-
-
-def test_schedulers_that_add_noise_are_evaluated_throughout(pipe):
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True)
-    accelerate(pipe, evaluations=5)
-    with pytest.warns(UserWarning, match="FlowMatchEulerDiscreteScheduler adds noise at every step"):
-        draw(pipe)
-    assert report(pipe).evaluations == 12
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    draw(pipe)
-    assert report(pipe).evaluations == 5
-
-
-def test_which_schedulers_add_noise():
-    noisy = [DDPMScheduler(), DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), LCMScheduler()]
-    assert all("adds noise" in refusal(scheduler, 50) for scheduler in noisy)
-    smooth = [DDIMScheduler(), DPMSolverMultistepScheduler(), UniPCMultistepScheduler(), None]
-    assert not any(refusal(scheduler, 50) for scheduler in smooth)
 
 
 def test_half_precision(pipe, at):

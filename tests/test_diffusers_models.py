@@ -1,4 +1,4 @@
-"""The adapter on a tiny network of every denoiser in the table of `benchmarks/models.py`."""
+"""The adapter on a tiny network of every denoiser in the table of `benchmarks/models`."""
 
 import contextlib
 import copy

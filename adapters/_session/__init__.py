@@ -18,10 +18,11 @@ from spectral_forecast.adapters._session.place import (
 )
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.session import Session
-from spectral_forecast.adapters._session.settings import Settings
+from spectral_forecast.adapters._session.settings import Choice, Settings
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = [
+    "Choice",
     "Clock",
     "Evaluation",
     "Form",

@@ -15,6 +15,8 @@ _MAPS: tuple[Callable[[float], float], ...] = (
     lambda t: 1.0 - t / 1000.0,  # Lumina, Z-Image: from noise at 0 to data at 1
 )
 
+ANOTHER = "was called at other times than the scheduler's: another pipeline's run, evaluated throughout"
+
 
 class Moment(NamedTuple):
     """A call's place in time: step number (-1: not a time of the run), its stream, and what is odd about it."""
@@ -35,6 +37,9 @@ class Clock:
 
     Parameters
     ----------
+    used : Tensor, optional
+        The scheduler's timesteps before the first call. A run that begins with timesteps of which no run is to be
+        expected any more, and then leaves them, is another pipeline's: the clock is lost until there are new ones.
     streams : int
         Calls of a step, where that is known beforehand; one more call at the same timestep is then the next step. 0:
         the first step tells.
@@ -42,9 +47,12 @@ class Clock:
         Steps of a run, where no scheduler says it.
     """
 
-    def __init__(self, streams: int = 0, length: int | None = None) -> None:
+    def __init__(self, used: Any = None, *, streams: int = 0, length: int | None = None) -> None:
+        self.used = used
         self._given = streams
         self._length = length
+        self._fresh = True  # whether the timesteps are of this run alone
+        self._lost = False
         self._timesteps: Any = None  # the scheduler's own tensor; `is` tells one run's from the next
         self._times: list[float] = []  # the run's times as the network sees them; NaN where that is not known
         self._time: float | None = None
@@ -61,6 +69,8 @@ class Clock:
         tolerance = 2.0 * (torch.finfo(timestep.dtype).eps if floating else 1e-6)
         if timesteps is not self._timesteps:
             self._begin(timesteps, time, tolerance)
+        if self._lost:
+            return Moment(-1, context or "call 0", oddity=ANOTHER)
         if time == self._time:
             return self._again(time, context)
         step, before = self._find(time, tolerance), self._time
@@ -68,9 +78,12 @@ class Clock:
         if self.step == 0 and step == 1 and not self._given:
             self._width = len(self._streams)
         self._time, self._streams = time, [stream]
+        if self._lost:
+            return Moment(-1, stream, oddity=ANOTHER)
         if step < 0:
             return Moment(-1, stream, oddity=f"was called at {time:.6g}, not one of the scheduler's timesteps")
         new_run = self.step < 0 or step <= self.step
+        self._fresh = self._fresh and not (new_run and self.step >= 0)
         self._direction = 0.0 if new_run or before is None else time - before
         self.step = step
         return Moment(step, stream, new_run)
@@ -84,12 +97,14 @@ class Clock:
         """Take over a run's timesteps, as the network will see them."""
         self._timesteps, self._time, self._direction, self.step, self._width = timesteps, None, 0.0, -1, self._given
         self._times = []
+        self._fresh, self._lost, self.used = timesteps is None or timesteps is not self.used, False, timesteps
         if timesteps is not None:
             listed = [float(t) for t in timesteps.tolist()]
             mapped = [[change(t) for t in listed] for change in _MAPS]
             best = min(mapped, key=lambda times: min(abs(t - time) for t in times))
             known = min(abs(t - time) for t in best) <= tolerance * max(abs(time), 1e-3)
             self._times = best if known else [math.nan] * len(listed)
+            self._lost = not known and not self._fresh
 
     def _again(self, time: float, context: str | None) -> Moment:
         """Place a call at the timestep of the call before: another stream, or the same time's second step."""
@@ -119,6 +134,9 @@ class Clock:
         if self.step + 1 < len(misses) and misses[self.step + 1] <= allowed:
             return self.step + 1
         nearest = min(range(len(misses)), key=misses.__getitem__)
+        if not self._fresh and self.step >= 0 and nearest > 0:
+            self._lost = True
+            return -1
         if misses[nearest] > allowed and self.step == 0:
             # That the first time fitted was chance. Some other function of time is followed by counting its changes.
             self._times = [math.nan] * len(self._times)

@@ -14,10 +14,12 @@ from spectral_forecast import Plan
 from spectral_forecast.adapters._session.clock import Clock, Moment
 from spectral_forecast.adapters._session.place import Place, UnfitError, finite
 from spectral_forecast.adapters._session.report import Report
-from spectral_forecast.adapters._session.settings import Settings
+from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = ["Session"]
+
+GONE = "the pipeline that was accelerated is gone, and its scheduler with it; call `restore`, and `accelerate` another."
 
 
 class Session:
@@ -30,10 +32,12 @@ class Session:
     settings : Settings
     place : Place
         Where features are taken and put back.
+    choose : callable
+        Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
     clock : callable
-        Makes a `Clock`.
-    refusal : callable, optional
-        Maps the number of steps of a run to why nothing should be forecast in it; "" if all is well.
+        Makes a `Clock` of the timesteps used before.
+    used : Tensor, optional
+        The scheduler's timesteps before the first call.
     """
 
     def __init__(
@@ -42,15 +46,16 @@ class Session:
         settings: Settings,
         place: Place,
         *,
-        clock: Callable[[], Clock] = Clock,
-        refusal: Callable[[int], str] | None = None,
+        choose: Callable[[int, int], Choice] = even,
+        clock: Callable[[Any], Clock] = Clock,
+        used: Any = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.place = place
-        self.refusal = refusal
+        self.choose = choose
         self.make_clock = clock
-        self.clock = clock()
+        self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
         self.plan: Plan | None = None
         self.begin = 0
@@ -118,7 +123,7 @@ class Session:
         """Let go of all features."""
         self.thread = None
         self.streams.clear()
-        self.clock = self.make_clock()
+        self.clock = self.make_clock(self.clock.used)
 
     def busy(self, timesteps: Any = None) -> bool:
         """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
@@ -157,7 +162,7 @@ class Session:
         elif moment.step >= 0 and self.plan and moment.step - self.begin >= self.plan.steps:
             self._note(moment, f"the plan has {self.plan.steps} steps and is over")
             self.plan = None
-        elif moment.step < 0:
+        elif moment.step < 0 and not (self.report.events and self.report.events[-1].endswith(moment.oddity)):
             self._note(moment, moment.oddity)
         return moment
 
@@ -170,16 +175,25 @@ class Session:
         with self.lock:
             self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
             self.others = 0
-        against = "" if self.settings.plan is not None or self.refusal is None else self.refusal(steps)
-        if against:
-            warnings.warn(f"Nothing is forecast: {against}", stacklevel=2)
-            self._note(moment, against)
-            self.plan = None
-        else:
-            self.plan = self.settings.plan_for(steps, self.begin)
-            if self.plan is None:
-                self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
+        self.plan = self._plan(moment, steps)
         self.report.steps = self.plan.steps if self.plan else steps or 0
+
+    def _plan(self, moment: Moment, steps: int | None) -> Plan | None:
+        """Return the plan of a run that begins, and note why it is not what was asked for."""
+        settings = self.settings
+        if settings.plan is not None:
+            plan = settings.plan_for(steps, self.begin)
+            if plan is None:
+                self._note(moment, f"the plan is for {settings.plan.steps} steps, the run has {steps}")
+            return plan
+        before = self.begin if settings.shared else 0
+        choice = Choice(None, GONE) if steps is None else self.choose(before + steps, settings.evaluations)
+        if choice.why:
+            self._note(moment, choice.why)
+        if choice.evaluate is None:
+            warnings.warn(f"Nothing is forecast: {choice.why}", stacklevel=2)
+            return None
+        return settings.plan_for(steps, self.begin, choice.evaluate)
 
     def _stream(self, moment: Moment, step: int, given: str) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""

@@ -1,15 +1,22 @@
 """What was an adapter asked for, and which plan follows for a run?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from spectral_forecast import LinearForecaster, Plan, make_plan, schedules, spectrum
 
-__all__ = ["Settings"]
+__all__ = ["Choice", "Settings", "even"]
 
 WARMUP_AFTER_RESTART = 3
+
+
+class Choice(NamedTuple):
+    """A schedule, or why there is none, or why it is not quite what was asked for."""
+
+    evaluate: schedules.Mask | None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,17 +54,15 @@ class Settings:
         """Return the forecaster as a report names it."""
         return "plan" if self.forecaster is None else repr(self.forecaster)
 
-    def plan_for(self, steps: int | None, begin: int) -> Plan | None:
-        """Return the plan of a run of ``steps`` from the scheduler's step ``begin`` on; None if the given one is not.
+    def plan_for(self, steps: int | None, begin: int, evaluate: Any = None) -> Plan | None:
+        """Return the plan of a run of ``steps``; None if the given one is not.
 
-        Where networks take turns, the evaluations are those of the whole list of steps, and the one that takes over
-        begins with an empty ring.
+        ``evaluate`` is the schedule where no plan was given. Where networks take turns, it is that of the whole list of
+        steps, and the one that takes over at step ``begin`` begins with an empty ring.
         """
         if self.plan is not None:
             return self.plan if steps in (None, self.plan.steps) else None
-        before = begin if self.shared else 0
-        evaluate = schedules.even(before + steps, min(self.evaluations, before + steps))
-        return self.plan_after(evaluate, before) if before else self._tabulate(evaluate, 0, steps)
+        return self.plan_after(evaluate, begin) if self.shared and begin else self._tabulate(evaluate, 0, len(evaluate))
 
     def plan_after(self, evaluate: Any, begin: int) -> Plan:
         """Return the plan of the steps from ``begin`` on, for a ring that is empty there."""
@@ -69,6 +74,11 @@ class Settings:
         # The paper's clock: step numbers, with the end of the run one step after the last call.
         rule = self.forecaster or _NeverForecast()
         return make_plan(rule, np.arange(begin, steps), evaluate, span=(0.0, float(steps)))
+
+
+def even(steps: int, evaluations: int) -> Choice:
+    """Spread the evaluations evenly."""
+    return Choice(schedules.even(steps, min(evaluations, steps)))
 
 
 class _NeverForecast:

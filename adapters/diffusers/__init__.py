@@ -19,9 +19,10 @@ from spectral_forecast import LinearForecaster, Plan
 from spectral_forecast.adapters._session import Report, Settings
 from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._hook import RootHook
+from spectral_forecast.adapters.diffusers._schedulers import Limits, limits
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
-__all__ = ["Report", "accelerate", "report", "restore"]
+__all__ = ["Limits", "Report", "accelerate", "limits", "report", "restore"]
 
 _NAME = "spectral_forecast"
 _TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
@@ -49,7 +50,7 @@ def accelerate(
         forecast, and the report says so.
     evaluations : int, optional
         Instead of a plan: how many steps of a run to evaluate, by `schedules.even`. The length of the run is
-        the scheduler's.
+        the scheduler's. Where its `limits` ask for more evaluations, there are more, and the report says so.
     forecaster : LinearForecaster, optional
         The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
     at : {"output", "features"}
@@ -75,8 +76,8 @@ def accelerate(
     -----
     Whenever something about a step is unexpected (another shape or dtype, steps left out, a result that is not
     finite), the network is evaluated, the features kept so far are dropped and the report says so. In runs of fewer
-    than 8 steps, and with schedulers that add noise at every step, ``evaluations`` forecasts nothing and a warning
-    says why; a plan is followed all the same.
+    than 8 steps, and with schedulers whose `limits` allow no forecasts, ``evaluations`` forecasts nothing and a
+    warning says why; a plan is followed all the same.
     """
     networks, clock = _networks(model, scheduler)
     if at not in ("output", "features"):

@@ -11,7 +11,7 @@ from diffusers.hooks.hooks import BaseState, StateManager
 
 from spectral_forecast.adapters._session import Outputs, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
-from spectral_forecast.adapters.diffusers._schedulers import refusal
+from spectral_forecast.adapters.diffusers._schedulers import choose
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
 __all__ = ["RootHook"]
@@ -53,7 +53,13 @@ class RootHook(ModelHook):
         self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
         place: Place = Outputs() if split is None else Blocks(name, split)
-        self.session = Session(name, settings, place, refusal=lambda steps: refusal(scheduler(), steps))
+        self.session = Session(
+            name,
+            settings,
+            place,
+            choose=lambda steps, evaluations: choose(scheduler(), steps, evaluations),
+            used=self._timesteps(),
+        )
 
     @uncompiled
     def new_forward(

@@ -1,43 +1,156 @@
-"""Does forecasting make sense with this scheduler, and in a run this short?"""
+"""How far does forecasting go with this scheduler, and in a run this short? Chosen from docs/schedulers.md."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["FEWEST_STEPS", "refusal"]
+import numpy as np
+
+from spectral_forecast import schedules
+from spectral_forecast.adapters._session import Choice
+
+__all__ = ["FEWEST_STEPS", "Limits", "choose", "limits", "refusal", "spread"]
 
 FEWEST_STEPS = 8
 
-# These add noise at every step, whatever their configuration.
-_STOCHASTIC = {
-    "CMStochasticIterativeScheduler",
-    "DDPMScheduler",
-    "DDPMWuerstchenScheduler",
-    "DPMSolverSDEScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "FlowMatchLCMScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "LCMScheduler",
-    "ScoreSdeVeScheduler",
-    "TCDScheduler",
+
+class Limits(NamedTuple):
+    """How far forecasting goes with a scheduler. Made by `limits`.
+
+    Attributes
+    ----------
+    max_skip : int or None
+        Most forecasts in a row; 0 where every step is evaluated, None where no limit was found.
+    tail : int
+        Last steps that are evaluated.
+    why : str
+        In words.
+    """
+
+    max_skip: int | None
+    tail: int
+    why: str
+
+
+_SMOOTH = Limits(None, 2, "its steps are a smooth function of time")
+_TWO_STAGES = Limits(None, 2, "each step has two stages, which are evaluated and forecast as steps of their own")
+_NOISY = Limits(1, 2, "it adds noise at every step, through which only one forecast in a row is good")
+_NOISY_STAGES = Limits(0, 0, "it adds noise at every step, and forecasts of its two stages are poor")
+_REDRAWN = Limits(0, 0, "it draws the sample anew from noise at every step, so that features are no function of time")
+_HIGH_ORDER = Limits(
+    0, 0, "it extrapolates the last four steps itself, and as many evaluations in fewer steps are better"
+)
+_UNKNOWN = Limits(3, 2, "it was not measured; nothing says that it adds noise")
+_UNKNOWN_NOISY = Limits(1, 2, "it was not measured; it seems to add noise at every step")
+
+_KNOWN: dict[str, Limits] = {
+    **dict.fromkeys(
+        (
+            "CogVideoXDDIMScheduler",
+            "DDIMParallelScheduler",
+            "DDIMScheduler",
+            "DEISMultistepScheduler",
+            "DPMSolverMultistepScheduler",
+            "DPMSolverSinglestepScheduler",
+            "EulerDiscreteScheduler",
+            "FlowMatchEulerDiscreteScheduler",
+            "PNDMScheduler",
+            "UniPCMultistepScheduler",
+        ),
+        _SMOOTH,
+    ),
+    **dict.fromkeys(("FlowMatchHeunDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler"), _TWO_STAGES),
+    **dict.fromkeys(
+        ("DDPMParallelScheduler", "DDPMScheduler", "EulerAncestralDiscreteScheduler", "SASolverScheduler"), _NOISY
+    ),
+    **dict.fromkeys(("DPMSolverSDEScheduler", "KDPM2AncestralDiscreteScheduler"), _NOISY_STAGES),
+    **dict.fromkeys(
+        (
+            "CMStochasticIterativeScheduler",
+            "FlowMatchLCMScheduler",
+            "HeliosDMDScheduler",
+            "LCMScheduler",
+            "SCMScheduler",
+            "TCDScheduler",
+        ),
+        _REDRAWN,
+    ),
+    "LMSDiscreteScheduler": _HIGH_ORDER,
 }
+_NOISE_IN_A_NAME = ("Ancestral", "Cosine", "DDPM", "DPMScheduler", "RePaint", "SDE", "Sde", "UnCLIP")
+_REDRAWN_IN_A_NAME = ("Consistency", "DMD", "LCM", "SCM", "TCD")
+
+
+def limits(scheduler: Any, *, eta: float = 0.0) -> Limits:
+    """Return how far forecasting goes with a scheduler of diffusers; what ``accelerate(evaluations=)`` keeps to.
+
+    Parameters
+    ----------
+    scheduler : SchedulerMixin
+        An instance; a subclass of a known one counts as that. One that is not known is judged by its flags: its
+        ``algorithm_type``, its ``order`` and the words in its name.
+    eta : float, optional
+        The noise that a pipeline hands to every ``step`` of DDIM. The adapter does not see it and assumes 0.
+
+    Returns
+    -------
+    Limits
+
+    Examples
+    --------
+    >>> from diffusers import DDIMScheduler, DDPMScheduler
+    >>> limits(DDIMScheduler()).max_skip, limits(DDIMScheduler(), eta=1.0).max_skip, limits(DDPMScheduler()).max_skip
+    (None, 1, 1)
+    """
+    config = getattr(scheduler, "config", {})
+    if config.get("stochastic_sampling", False):
+        return _REDRAWN
+    names = [kind.__name__ for kind in type(scheduler).__mro__]
+    known = next((_KNOWN[name] for name in names if name in _KNOWN), None)
+    stages = getattr(scheduler, "order", 1) == 2
+    if eta > 0.0 or str(config.get("algorithm_type", "")).startswith("sde"):
+        return _NOISY_STAGES if stages else _NOISY
+    if known is not None:
+        return known
+    if any(word in names[0] for word in _REDRAWN_IN_A_NAME):
+        return _REDRAWN
+    if any(word in names[0] for word in _NOISE_IN_A_NAME):
+        return _NOISY_STAGES if stages else _UNKNOWN_NOISY
+    return _UNKNOWN
+
+
+def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
+    """Return the even schedule of ``steps`` with ``evaluations`` of them, or as many more as the limit asks for."""
+    for count in range(min(evaluations, steps), steps + 1):
+        evaluate = schedules.even(steps, count, tail=limit.tail)
+        if limit.max_skip is None or np.diff(np.flatnonzero([*evaluate, True])).max() <= limit.max_skip + 1:
+            break
+    return evaluate
+
+
+def choose(scheduler: Any, steps: int, evaluations: int) -> Choice:
+    """Return the schedule of a run, as even as the scheduler's limits allow, or why there is none."""
+    against = refusal(scheduler, steps)
+    if against:
+        return Choice(None, against)
+    limit = limits(scheduler)
+    evaluate = spread(limit, steps, evaluations)
+    count = int(evaluate.sum())
+    if count <= evaluations:
+        return Choice(evaluate)
+    name = type(scheduler).__name__
+    return Choice(evaluate, f"{count} steps are evaluated, not {evaluations}: with {name}, {limit.why}")
 
 
 def refusal(scheduler: Any, steps: int) -> str:
-    """Return why nothing should be forecast in a run of ``steps``, and what to do instead; "" if all is well.
-
-    A scheduler that adds noise makes the network's input jump from step to step; its features are then no smooth
-    function of time, and their forecasts are poor (docs/schedulers.md).
-    """
+    """Return why nothing should be forecast in a run of ``steps``, and what to do instead; "" if all is well."""
     if steps < FEWEST_STEPS:
         return (
             f"a run of {steps} steps has none to spare: below {FEWEST_STEPS}, every step is evaluated. "
             "Take more steps and keep `evaluations`, or give a plan."
         )
-    config = getattr(scheduler, "config", {})
-    name = type(scheduler).__name__
-    noisy = str(config.get("algorithm_type", "")).startswith("sde") or bool(config.get("stochastic_sampling", False))
-    if noisy or name in _STOCHASTIC:
+    limit = limits(scheduler)
+    if limit.max_skip == 0:
         return (
-            f"{name} adds noise at every step, so that features are no smooth function of time: every step is "
-            "evaluated. Take a deterministic scheduler (Euler, DDIM, UniPC, DPM++ 2M), or give a plan."
+            f"with {type(scheduler).__name__} every step is evaluated: {limit.why}. "
+            "Take another scheduler (Euler, DDIM, UniPC, DPM++ 2M), or give a plan."
         )
     return ""
