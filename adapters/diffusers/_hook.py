@@ -111,7 +111,7 @@ class RootHook(ModelHook):
                 return result
             stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
         result, feature, form = self._evaluate(module, forward)
-        self._keep(stream, moment, step, feature)
+        stream = self._keep(stream, moment, step, feature)
         stream.form, stream.input = form, given
         self.report.count(moment.stream, step, evaluated=True)
         self._finish(moment, step)
@@ -158,7 +158,7 @@ class RootHook(ModelHook):
                 self._note(moment, f"the plan is for {self.settings.plan.steps} steps, the run has {steps}")
         self.report.steps = self.plan.steps if self.plan else steps or 0
 
-    def _stream(self, moment: Moment, step: int, given: str) -> Stream:
+    def _stream(self, moment: Moment, step: int, given: dict[str, str]) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
         stream = self.streams.get(moment.stream)
         if stream is None:
@@ -171,7 +171,9 @@ class RootHook(ModelHook):
         if not stream.ready(step):
             return self._restart(moment, step, "an evaluation before this step is missing")
         if stream.input != given and stream.runs:
-            return self._restart(moment, step, f"its input changed from {stream.input} to {given}")
+            name = next(name for name in {**stream.input, **given} if stream.input.get(name) != given.get(name))
+            before, now = (one.get(name, "nothing") for one in (stream.input, given))
+            return self._restart(moment, step, f"its input `{name}` changed from {before} to {now}")
         return stream
 
     def _restart(self, moment: Moment, step: int, reason: str) -> Stream:
@@ -216,8 +218,8 @@ class RootHook(ModelHook):
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
             raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
 
-    def _keep(self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]) -> None:
-        """Keep the feature of an evaluated step, if it can be forecast."""
+    def _keep(self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]) -> Stream:
+        """Keep the feature of an evaluated step, if it can be forecast; return the stream that it was kept in."""
         if not feature or not all(x.is_floating_point() for x in feature):
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
@@ -231,6 +233,7 @@ class RootHook(ModelHook):
             stream.keep(step, feature)
             held = sum(item.nbytes for item in self.streams.values())
             self.report.peak_bytes = max(self.report.peak_bytes, held)
+        return stream
 
     def _forecast(self, stream: Stream, step: int, forward: Callable[[], Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the blocks have changed."""
@@ -257,8 +260,13 @@ def _finite(tensors: list[torch.Tensor]) -> bool:
     return all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
-def _describe(arguments: dict[str, Any]) -> str:
-    """Shapes, dtypes and devices of what the network is called with, and whether it returns a tuple."""
-    tensors = [x for x in pytree.tree_leaves(list(arguments.values())) if isinstance(x, torch.Tensor)][:1]
-    words = [f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors]
-    return ", ".join([*words, *([] if arguments.get("return_dict", True) else ["as a tuple"])])
+def _describe(arguments: dict[str, Any]) -> dict[str, str]:
+    """For each argument of the network's call the shapes and dtypes of its tensors, or what it switches on or off."""
+    return {name: words for name, value in arguments.items() if (words := _words(value))}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return repr(value)
+    tensors = [x for x in pytree.tree_leaves(value) if isinstance(x, torch.Tensor)]
+    return ", ".join(f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors)
