@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from spectral_forecast.adapters.diffusers._report import Report
 from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
 from spectral_forecast.adapters.diffusers._stream import Stream
+from spectral_forecast.adapters.diffusers._written import contents, is_cache, leaves, written
 
 __all__ = ["RootHook", "Settings"]
 
@@ -96,6 +97,12 @@ class RootHook(ModelHook):
         def forward() -> Any:
             return self.fn_ref.original_forward(*args, **kwargs)
 
+        unused = (args, kwargs) if self.split is None else _copied((args, kwargs))
+
+        def again() -> Any:
+            more, named = _copied(unused)
+            return self.fn_ref.original_forward(*more, **named)
+
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
             if moment.step >= 0:
@@ -104,13 +111,19 @@ class RootHook(ModelHook):
         given = _describe(call.arguments)
         stream = self._stream(moment, step, given)
         if not stream.evaluates(step):
-            result = self._forecast(stream, step, forward)
+            result = self._forecast(stream, step, again)
             if result is not None:
                 self.report.count(moment.stream, step, evaluated=False)
                 self._finish(moment, step)
                 return result
             stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
-        result, feature, form = self._evaluate(module, forward)
+        before = contents(call.arguments)
+        result, feature, form = self._evaluate(module, forward, again, before)
+        if written(before, contents(call.arguments)):
+            self.streams.pop(moment.stream, None)
+            self._note(moment, "it writes into its cache, and its feature is not kept")
+            self.report.count(moment.stream, step, evaluated=True)
+            return result
         stream = self._keep(stream, moment, step, feature)
         stream.form, stream.input = form, given
         self.report.count(moment.stream, step, evaluated=True)
@@ -182,22 +195,26 @@ class RootHook(ModelHook):
         stream = self.streams[moment.stream] = Stream(self.settings.plan_after(self.plan.evaluate, step), step)
         return stream
 
-    def _evaluate(self, module: torch.nn.Module, forward: Callable[[], Any]) -> tuple[Any, list[torch.Tensor], Any]:
+    def _evaluate(
+        self, module: torch.nn.Module, forward: Callable[[], Any], again: Callable[[], Any], caches: Container[int]
+    ) -> tuple[Any, list[torch.Tensor], Any]:
         """Run the network; return its result, the feature to keep, and how a result is made of such a feature."""
         if self.split is None:
             result = forward()
-            form = Form.of(result)
+            form = Form.of(result, caches)
             return result, form.take(result), form
         result, seen = self.split.evaluate(forward)
-        form = Form.of(result)
+        form = Form.of(result, caches)
         outputs = form.take(result)
         try:
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
-                if not _finite(outputs):  # it proves nothing, and is not kept; the next evaluation will do
+                if not outputs or not _finite(
+                    outputs
+                ):  # it proves nothing, and is not kept; the next evaluation will do
                     return result, outputs, form
-                self.proven[key] = self._prove(forward, result, cut, tail)
+                self.proven[key] = self._prove(again, result, cut, tail)
             cut = replace(cut, form=replace(cut.form, keep=self.proven[key]))
             return result, cut.form.take(tail), cut
         except SplitError as error:
@@ -209,10 +226,10 @@ class RootHook(ModelHook):
             del self.streams[name]
         return result, outputs, form
 
-    def _prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
+    def _prove(self, again: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
         try:
-            return self.split.prove(forward, result, cut, tail).form.keep
+            return self.split.prove(again, result, cut, tail).form.keep
         except SplitError:
             raise
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
@@ -235,7 +252,7 @@ class RootHook(ModelHook):
             self.report.peak_bytes = max(self.report.peak_bytes, held)
         return stream
 
-    def _forecast(self, stream: Stream, step: int, forward: Callable[[], Any]) -> Any:
+    def _forecast(self, stream: Stream, step: int, again: Callable[[], Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the blocks have changed."""
         forecast = stream.forecast(step)
         if not _finite(forecast):
@@ -243,7 +260,7 @@ class RootHook(ModelHook):
         if not isinstance(stream.form, Cut):
             return stream.form.build(forecast)
         try:
-            return self.split.resume(forward, forecast, stream.form)
+            return self.split.resume(again, forecast, stream.form)
         except SplitError:
             return None
 
@@ -260,13 +277,20 @@ def _finite(tensors: list[torch.Tensor]) -> bool:
     return all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
+def _copied(arguments: Any) -> Any:
+    """The same tensors in lists and dictionaries of their own, because a network may use up those that it is given."""
+    return pytree.tree_map(lambda leaf: leaf, arguments)
+
+
 def _describe(arguments: dict[str, Any]) -> dict[str, str]:
     """For each argument of the network's call the shapes and dtypes of its tensors, or what it switches on or off."""
-    return {name: words for name, value in arguments.items() if (words := _words(value))}
+    return {name: words for name, value in arguments.items() if (words := _words(name, value))}
 
 
-def _words(value: Any) -> str:
+def _words(name: str, value: Any) -> str:
     if isinstance(value, bool | str):
         return repr(value)
+    if is_cache(name):
+        return ", ".join(sorted({repr(leaf) for leaf in leaves(value) if isinstance(leaf, bool | str)}))
     tensors = [x for x in pytree.tree_leaves(value) if isinstance(x, torch.Tensor)]
     return ", ".join(f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors)

@@ -7,7 +7,7 @@ last block's place is taken by the forecast. Whether that is true is not assumed
 feature just kept must give the result just computed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,10 +46,10 @@ class Form:
     keep: tuple[int, ...]
 
     @classmethod
-    def of(cls, result: Any) -> "Form":
-        """Return the form of a result of which every tensor is kept."""
+    def of(cls, result: Any, handed_on: Container[int] = ()) -> "Form":
+        """Return the form of a result of which every tensor is kept but those with an ``id`` in ``handed_on``."""
         leaves, spec = pytree.tree_flatten(result)
-        tensors = tuple(number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
+        tensors = tuple(k for k, x in enumerate(leaves) if isinstance(x, torch.Tensor) and id(x) not in handed_on)
         return cls(spec, tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves)), tensors)
 
     def take(self, result: Any) -> list[torch.Tensor]:
