@@ -18,7 +18,7 @@
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal
 
 import torch
@@ -117,7 +117,7 @@ class Accelerator:
         def forward(**feature: Any) -> Any:
             return self.model(x, t, *args, **kwargs, **feature)
 
-        return self._session.call(forward, {"x": x, "args": args, "kwargs": kwargs}, t)
+        return self._session.call(forward, {"x": x, "args": args, **kwargs}, t)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("model", "_session"):  # not there yet, while a copy is being made
@@ -146,7 +146,7 @@ class _Resumable:
         self.name = name
         self.proven = False
 
-    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the model; the first time, see that it can be resumed."""
         result = forward()
         if not isinstance(result, tuple) or len(result) != 2:
@@ -163,7 +163,7 @@ class _Resumable:
                     f"`model`: {self.name} gives another output when called with `feature=` the one it made."
                 )
             self.proven = True
-        form = Form.of(feature)
+        form = Form.of(feature, handed_on)
         return Evaluation(output, form.take(feature), form)
 
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:

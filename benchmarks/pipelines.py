@@ -23,7 +23,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from spectral_forecast.benchmarks.models import MODELS, _fixed
+from spectral_forecast.benchmarks.models import MODELS
+from spectral_forecast.benchmarks.models._inputs import fixed
 
 __all__ = ["PIPELINES", "Pipeline"]
 
@@ -99,15 +100,15 @@ def _flow(shift: float, **more: Any) -> Callable[[], Any]:
 def _text(width: int = 16, pooled: int = 0, mask: str = "", mask_type: torch.dtype = torch.long) -> dict[str, Any]:
     """Prompts as a text encoder would have made them, a positive and a negative one, and their masks' names."""
     parts = {"prompt_embeds": (1, 6, width)} | ({"pooled_prompt_embeds": (1, pooled)} if pooled else {})
-    positive = {name: _fixed(*shape, seed=4) for name, shape in parts.items()}
-    negative = {f"negative_{name}": _fixed(*shape, seed=5) for name, shape in parts.items()}
+    positive = {name: fixed(*shape, seed=4) for name, shape in parts.items()}
+    negative = {f"negative_{name}": fixed(*shape, seed=5) for name, shape in parts.items()}
     ones = torch.ones(1, 6, dtype=mask_type)
     return positive | negative | ({mask: ones, f"negative_{mask}": ones} if mask else {})
 
 
 def _latent(*shape: int, size: int = 64, **more: Any) -> dict[str, Any]:
     """Starting noise of a square picture of ``size`` pixels; the result is not decoded."""
-    return {"latents": _fixed(*shape, seed=2), "height": size, "width": size, "output_type": "latent", **more}
+    return {"latents": fixed(*shape, seed=2), "height": size, "width": size, "output_type": "latent", **more}
 
 
 def _autoencoder(channels: int) -> AutoencoderKL:
@@ -181,7 +182,7 @@ PIPELINES = (
         _FLUX_SHIFT,
         {
             **_text(pooled=16),
-            "image": torch.sigmoid(_fixed(1, 3, 64, 64, seed=3)),
+            "image": torch.sigmoid(fixed(1, 3, 64, 64, seed=3)),
             "height": 64,
             "width": 64,
             "strength": 0.6,
@@ -261,8 +262,8 @@ PIPELINES = (
         "ZImageTransformer2DModel",
         _flow(3.0),
         {
-            "prompt_embeds": [_fixed(6, 16, seed=4)],
-            "negative_prompt_embeds": [_fixed(6, 16, seed=5)],
+            "prompt_embeds": [fixed(6, 16, seed=4)],
+            "negative_prompt_embeds": [fixed(6, 16, seed=5)],
             **_latent(1, 4, 8, 8),
         },
         {"guidance_scale": 3.0},

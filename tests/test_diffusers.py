@@ -288,8 +288,29 @@ def test_a_changed_batch_restarts(network, at):
     result = loop(network, scheduler, change=lambda step, sample: sample[:1] if step == 7 else sample)
     assert result.shape == (1, 16, 16)
     told = report(network)
-    assert [event for event in told.events if "restarted: its input changed from float32(2, 64, 4)" in event]
+    assert [
+        event for event in told.events if "restarted: its input `hidden_states` changed from float32(2, 64, 4)" in event
+    ]
     assert told.evaluated["call 0"][-5:] == [7, 8, 9, 10, 11]
+
+
+class Growing(torch.nn.Module):
+    """A network whose result doubles in size when half of the time is over, though its input does not."""
+
+    def forward(self, sample, timestep):
+        return sample if timestep > 500.0 else torch.cat([sample, sample])
+
+
+def test_a_result_that_changes_its_shape_restarts_once():
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(20)
+    growing = accelerate(Growing(), evaluations=8, scheduler=scheduler)
+    for time in scheduler.timesteps:
+        growing(torch.ones(1, 4), time)
+    # Between two evaluations nobody can know; from the next one on there are three in a row.
+    assert np.flatnonzero(schedules.even(20, 8)).tolist() == [0, 1, 4, 8, 11, 15, 18, 19]
+    assert report(growing).evaluated == {"call 0": [0, 1, 4, 8, 11, 12, 13, 15, 18, 19]}
+    assert report(growing).events == ["step 11, stream call 0: restarted: its feature changed in shape or dtype"]
 
 
 def test_a_changed_dtype_restarts(network):

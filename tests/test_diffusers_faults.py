@@ -37,9 +37,10 @@ def draw(pipe, *, steps=STEPS, classes=(3, 8), **options):
 def held(network):
     """Features that an accelerated network holds, in bytes."""
     root = network._diffusers_hook.get_hook("spectral_forecast")
-    nothing = root.split is None or (root.split.seen is None and root.split.cut is None and not root.split.feature)
+    split = getattr(root.session.place, "split", None)
+    nothing = split is None or (split.seen is None and split.cut is None and not split.feature)
     assert nothing, "it is in the middle of a call"
-    return sum(stream.nbytes for stream in root.streams.values())
+    return sum(stream.nbytes for stream in root.session.streams.values())
 
 
 def prompt(classes):

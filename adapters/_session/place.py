@@ -1,6 +1,6 @@
 """Where are features taken from an evaluation, and how does a forecast of them become a result?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -28,8 +28,8 @@ class Place(Protocol):
 
     at: str  # "output" or "features", for the report
 
-    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
-        """Run the network."""
+    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
+        """Run the network; tensors of its result with an ``id`` in ``handed_on`` were given to it and are not kept."""
         ...
 
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Any) -> Any:
@@ -50,10 +50,10 @@ class Form:
     keep: tuple[int, ...]
 
     @classmethod
-    def of(cls, result: Any) -> "Form":
-        """Return the form of a result of which every tensor is kept."""
+    def of(cls, result: Any, handed_on: Container[int] = ()) -> "Form":
+        """Return the form of a result of which every tensor is kept but those with an ``id`` in ``handed_on``."""
         leaves, spec = pytree.tree_flatten(result)
-        tensors = tuple(number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
+        tensors = tuple(k for k, x in enumerate(leaves) if isinstance(x, torch.Tensor) and id(x) not in handed_on)
         return cls(spec, tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves)), tensors)
 
     def take(self, result: Any) -> list[torch.Tensor]:
@@ -74,10 +74,10 @@ class Outputs:
 
     at = "output"
 
-    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; every tensor of its result is kept."""
         result = forward()
-        form = Form.of(result)
+        form = Form.of(result, handed_on)
         return Evaluation(result, form.take(result), form)
 
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:

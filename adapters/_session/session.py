@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from spectral_forecast import Plan
+from spectral_forecast.adapters._session.caches import contents, is_cache, leaves, written
 from spectral_forecast.adapters._session.clock import Clock, Moment
 from spectral_forecast.adapters._session.place import Place, UnfitError, finite
 from spectral_forecast.adapters._session.report import Report
@@ -82,7 +83,7 @@ class Session:
         Parameters
         ----------
         forward : callable
-            Evaluates the network.
+            Evaluates the network; called again to prove and to resume.
         arguments : dict
             What the network is called with; when that changes its form in mid-run, the features kept are dropped.
         timestep : Tensor or float
@@ -108,12 +109,18 @@ class Session:
                 self._finish(moment, step)
                 return result
             stream = self._restart(moment, step, "its forecast was not finite, or did not fit the network")
-        evaluation = self.place.evaluate(forward)
+        before = contents(arguments)
+        evaluation = self.place.evaluate(forward, before)
+        if written(before, contents(arguments)):
+            self.streams.pop(moment.stream, None)
+            self._note(moment, "it writes into its cache, and its feature is not kept")
+            self.report.count_evaluation(moment.stream, step, None)
+            return evaluation.result
         if evaluation.event:
             self._give_up(evaluation.event)
             if moment.stream not in self.streams:
                 stream = self._restart(moment, step, "what is kept has changed")
-        error = self._keep(stream, moment, step, evaluation.feature)
+        stream, error = self._keep(stream, moment, step, evaluation.feature)
         stream.form, stream.input = evaluation.form, given
         self.report.count_evaluation(moment.stream, step, error)
         self._finish(moment, step)
@@ -195,7 +202,7 @@ class Session:
             return None
         return settings.plan_for(steps, self.begin, choice.evaluate)
 
-    def _stream(self, moment: Moment, step: int, given: str) -> Stream:
+    def _stream(self, moment: Moment, step: int, given: dict[str, str]) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
         stream = self.streams.get(moment.stream)
         if stream is None:
@@ -207,7 +214,9 @@ class Session:
         if not stream.ready(step):
             return self._restart(moment, step, "an evaluation before this step is missing")
         if stream.input != given and stream.runs:
-            return self._restart(moment, step, f"its input changed from {stream.input} to {given}")
+            name = next(name for name in {**stream.input, **given} if stream.input.get(name) != given.get(name))
+            before, now = (one.get(name, "nothing") for one in (stream.input, given))
+            return self._restart(moment, step, f"its input `{name}` changed from {before} to {now}")
         return stream
 
     def _restart(self, moment: Moment, step: int, reason: str) -> Stream:
@@ -229,16 +238,21 @@ class Session:
         for name in [name for name, stream in self.streams.items() if stream.runs]:
             del self.streams[name]
 
-    def _keep(self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]) -> float | None:
-        """Keep the feature of an evaluated step, if it can be forecast; return the error that a forecast had here."""
+    def _keep(
+        self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]
+    ) -> tuple[Stream, float | None]:
+        """Keep the feature of an evaluated step, if it can be forecast.
+
+        Returns the stream that it was kept in, and the relative error of the forecast that it replaces.
+        """
         if not feature or not all(x.is_floating_point() for x in feature):
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
-            return None
+            return stream, None
         if not finite(feature):
             self.streams.pop(moment.stream, None)
             self._note(moment, "its feature was not finite and is not kept")
-            return None
+            return stream, None
         if not stream.fits(feature):
             stream = self._restart(moment, step, "its feature changed in shape or dtype")
         self.streams[moment.stream] = stream
@@ -246,7 +260,7 @@ class Session:
         stream.keep(step, feature)
         held = sum(item.nbytes for item in self.streams.values())
         self.report.peak_bytes = max(self.report.peak_bytes, held)
-        return error
+        return stream, error
 
     def _forecast(self, stream: Stream, step: int, forward: Callable[..., Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the network has changed."""
@@ -280,8 +294,15 @@ class Session:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
 
 
-def _describe(arguments: dict[str, Any]) -> str:
-    """Shapes, dtypes and devices of what the network is called with, and whether it returns a tuple."""
-    tensors = [x for x in pytree.tree_leaves(list(arguments.values())) if isinstance(x, torch.Tensor)][:1]
-    words = [f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors]
-    return ", ".join([*words, *([] if arguments.get("return_dict", True) else ["as a tuple"])])
+def _describe(arguments: dict[str, Any]) -> dict[str, str]:
+    """For each argument of the network's call the shapes and dtypes of its tensors, or what it switches on or off."""
+    return {name: words for name, value in arguments.items() if (words := _words(name, value))}
+
+
+def _words(name: str, value: Any) -> str:
+    if isinstance(value, bool | str):
+        return repr(value)
+    if is_cache(name):
+        return ", ".join(sorted({repr(leaf) for leaf in leaves(value) if isinstance(leaf, bool | str)}))
+    tensors = [x for x in pytree.tree_leaves(value) if isinstance(x, torch.Tensor)]
+    return ", ".join(f"{str(x.dtype).removeprefix('torch.')}{tuple(x.shape)} on {x.device}" for x in tensors)

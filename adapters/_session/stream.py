@@ -17,7 +17,7 @@ class Stream:
         self.plan = plan
         self.begin = begin
         self.runs: list[Any] = []
-        self.input = ""  # what the network was called with when it was evaluated last
+        self.input: dict[str, str] = {}  # what the network was called with when it was evaluated last
         self.form: Any = None  # how a result is put together: a structure of outputs, or a cut through the network
 
     def evaluates(self, step: int) -> bool:

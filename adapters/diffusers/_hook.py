@@ -1,6 +1,7 @@
 """The hook on the root module: it tells a `Session` of every call."""
 
 import inspect
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
+from torch.utils import _pytree as pytree
 
 from spectral_forecast.adapters._session import Outputs, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
@@ -68,14 +70,22 @@ class RootHook(ModelHook):
         """Evaluate or forecast."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
-        if isinstance(self.session.place, Blocks):
-            self.session.place.inline(compiled)
+        place, unused, calls = self.session.place, (args, kwargs), itertools.count()
+        if isinstance(place, Blocks):
+            place.inline(compiled)
+            unused = _copied(unused)
+
+        def forward() -> Any:
+            # A network may use up the lists that it is given: the caller's own once, as without us, then copies.
+            more, named = _copied(unused) if next(calls) else (args, kwargs)
+            return run(*more, **named)
+
         try:
             context = self.contexts.context.name
         except ValueError:  # many pipelines set none
             context = None
         return self.session.call(
-            lambda: run(*args, **kwargs),
+            forward,
             call.arguments,
             call.arguments[self.time_name],
             context=context,
@@ -91,3 +101,8 @@ class RootHook(ModelHook):
 
     def _timesteps(self) -> Any:
         return getattr(self.scheduler(), "timesteps", None)
+
+
+def _copied(arguments: Any) -> Any:
+    """The same tensors in lists and dictionaries of their own."""
+    return pytree.tree_map(lambda leaf: leaf, arguments)

@@ -8,7 +8,7 @@ feature just kept must give the result just computed.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -200,18 +200,20 @@ class Blocks:
         if self.split is not None:
             self.split.inline = compiled
 
-    def evaluate(self, forward: Callable[..., Any]) -> Evaluation:
+    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network and find where it can be cut; the first time this is proven by resuming it."""
         if self.split is None:
-            return Outputs().evaluate(forward)
+            return Outputs().evaluate(forward, handed_on)
         result, seen = self.split.evaluate(forward)
-        form = Form.of(result)
+        form = Form.of(result, handed_on)
         outputs = Evaluation(result, form.take(result), form)
         try:
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
-                if not finite(outputs.feature):  # it proves nothing, and is not kept; the next evaluation will do
+                if not outputs.feature or not finite(
+                    outputs.feature
+                ):  # it proves nothing, and is not kept; the next evaluation will do
                     return outputs
                 # The proof runs the network again, which may write into the tensors that it gave the first time.
                 result, tail = copies(result), copies(tail)
