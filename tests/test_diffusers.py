@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    CogVideoXDPMScheduler,
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
@@ -405,6 +406,7 @@ def test_schedulers_that_add_noise_are_evaluated_throughout(pipe):
 
 def test_which_schedulers_add_noise():
     noisy = [DDPMScheduler(), DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), LCMScheduler()]
+    noisy += [CogVideoXDPMScheduler()]
     assert all("adds noise" in refusal(scheduler, 50) for scheduler in noisy)
     smooth = [DDIMScheduler(), DPMSolverMultistepScheduler(), UniPCMultistepScheduler(), None]
     assert not any(refusal(scheduler, 50) for scheduler in smooth)

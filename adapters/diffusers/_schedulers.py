@@ -9,6 +9,7 @@ FEWEST_STEPS = 8
 # These add noise at every step, whatever their configuration.
 _STOCHASTIC = {
     "CMStochasticIterativeScheduler",
+    "CogVideoXDPMScheduler",
     "DDPMScheduler",
     "DDPMWuerstchenScheduler",
     "DPMSolverSDEScheduler",
