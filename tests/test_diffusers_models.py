@@ -216,11 +216,11 @@ def test_resuming_from_a_feature_gives_the_result_of_that_feature(model):
     """The law that the adapter relies on, without the adapter's hook on the root."""
     network, _ = accelerated(model, "features")
     root = network._diffusers_hook.get_hook("spectral_forecast")
-    split, inputs = root.session.place.split, model.inputs(TIMES[0])
+    split = root.session.place.split
 
     @torch.no_grad()
     def forward():
-        return root.fn_ref.original_forward(**inputs, return_dict=False)
+        return root.fn_ref.original_forward(**model.inputs(TIMES[0]), return_dict=False)
 
     result, seen = split.evaluate(forward)
     cut, tail = split.find(seen)

@@ -116,14 +116,14 @@ class Report:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the stream that had most of them."""
-        return max(map(len, self.evaluated.values()), default=0)
+        """At how many steps a network ran, for whichever stream."""
+        return len(set().union(*self.evaluated.values()))
 
     @property
     def line(self) -> str:
         """All of it in one short line, for a progress bar: ``bar.set_postfix_str(report(pipe).line)``."""
-        skipped = max(map(len, self.forecast.values()), default=0)
-        words = [f"{self.evaluations}/{self.evaluations + skipped} evaluated"]
+        taken = set().union(*self.evaluated.values(), *self.forecast.values())
+        words = [f"{self.evaluations}/{len(taken)} evaluated"]
         if (worst := self._worst()) is not None:
             words.append(f"error ~{worst:.1%}")
         if self.restarts:

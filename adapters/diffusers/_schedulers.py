@@ -75,7 +75,7 @@ _KNOWN: dict[str, Limits] = {
     ),
     "LMSDiscreteScheduler": _HIGH_ORDER,
 }
-_NOISE_IN_A_NAME = ("Ancestral", "Cosine", "DDPM", "DPMScheduler", "RePaint", "SDE", "Sde", "UnCLIP")
+_NOISE_IN_A_NAME = ("Ancestral", "CogVideoXDPM", "Cosine", "DDPM", "DPMScheduler", "RePaint", "SDE", "Sde", "UnCLIP")
 _REDRAWN_IN_A_NAME = ("Consistency", "DMD", "LCM", "SCM", "TCD")
 
 

@@ -231,6 +231,7 @@ class Blocks:
             return form.build(feature)
         return self.split.resume(forward, feature, form)
 
+    @torch.no_grad()
     def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
         try:
