@@ -1,6 +1,6 @@
 """Which networks of diffusers can be forecast, and where? Runs the table of `models` and writes it as Markdown.
 
-Run it with ``python -m spectral_forecast.benchmarks.supported``; it writes docs/supported.md.
+Run it with ``python -m spectral_forecast.benchmarks.supported``; it writes docs/supported.md and the README's list.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._split import block_lists
+from spectral_forecast.benchmarks.listing import UNTIMED, rewrite
 from spectral_forecast.benchmarks.models import MODELS, TIMES, Model, run
 
 __all__ = ["main", "measure", "table"]
@@ -37,7 +38,6 @@ the text tokens too where the last block mixes them in.
 {count} classes at output, {split} of them at features; in brackets, other ways to use one.
 """
 TINY = "\\*"
-UNTIMED = ("Cosmos3OmniTransformer", "RFD4ProteinaTransformer", "T5FilmDecoder", "UVit2DModel")
 
 
 class Row(NamedTuple):
@@ -166,11 +166,17 @@ def _yes(value: bool) -> str:  # noqa: FBT001 - a cell of the table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure every network of the table and write the page."""
+    """Measure every network of the table; write the page and the README's list."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/supported.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--list-only", action="store_true", help="write the README's list alone, and measure nothing")
+    options = parser.parse_args(arguments)
+    rewrite(options.readme)
+    if options.list_only:
+        return
     page = table([measure(model) for model in MODELS])
-    path = parser.parse_args(arguments).out
+    path = options.out
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 

@@ -31,8 +31,8 @@ class Limits(NamedTuple):
 
 
 _SMOOTH = Limits(None, 2, "its steps are a smooth function of time")
-_TWO_STAGES = Limits(None, 2, "each step has two stages, which are evaluated and forecast as steps of their own")
-_NOISY = Limits(1, 2, "it adds noise at every step, through which only one forecast in a row is good")
+_TWO_STAGES = Limits(None, 2, "it is as smooth; each of its two stages is a step of its own")
+_NOISY = Limits(1, 2, "it adds noise at every step, which moves the sample off a longer forecast")
 _NOISY_STAGES = Limits(0, 0, "it adds noise at every step, and forecasts of its two stages are poor")
 _REDRAWN = Limits(0, 0, "it draws the sample anew from noise at every step, so that features are no function of time")
 _HIGH_ORDER = Limits(
