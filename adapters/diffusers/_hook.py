@@ -215,6 +215,7 @@ class RootHook(ModelHook):
             del self.streams[name]
         return result, form.take(result), form
 
+    @torch.no_grad()
     def _prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
         try:
