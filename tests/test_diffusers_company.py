@@ -19,6 +19,7 @@ from diffusers import (
     PyramidAttentionBroadcastConfig,
     WanTransformer3DModel,
 )
+from optimum import quanto
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -104,7 +105,7 @@ def follows_the_plan(pipe, runs=1):
     """Assert that the newest run is as planned."""
     told = report(pipe)
     assert told.runs == runs
-    assert told.evaluated == {"cond": EVALUATED}
+    assert list(told.evaluated.values()) == [EVALUATED]
     assert not told.events
 
 
@@ -236,7 +237,7 @@ def controlled(network):
 def test_controlnet(controlled, at):
     image = torch.linspace(0, 1, 3 * 128 * 128).reshape(1, 3, 128, 128)
     full = draw(controlled, control_image=image)
-    assert not torch.allclose(full, draw(controlled, control_image=1 - image), atol=0.01)
+    assert not torch.allclose(full, draw(controlled, control_image=image, controlnet_conditioning_scale=0.0), atol=0.01)
     expected = by_hand(controlled, at, control_image=image)
     accelerate(controlled, PLAN, at=at)
     assert torch.allclose(draw(controlled, control_image=image), expected, atol=1e-5)
@@ -364,18 +365,17 @@ def test_layerwise_casting(pipe, at, order, storage):
     assert torch.equal(draw(pipe), full)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torchao's own, as it is imported
 def test_quantised_layers(pipe, at, order):
-    quantization = pytest.importorskip("torchao.quantization")
     plain = draw(pipe)
 
     def quantise():
-        quantization.quantize_(pipe.transformer, quantization.Int8WeightOnlyConfig())
+        quanto.quantize(pipe.transformer, weights=quanto.qint8)
+        quanto.freeze(pipe.transformer)
 
     order(lambda: accelerate(pipe, PLAN, at=at), quantise)
     result = draw(pipe)
     follows_the_plan(pipe)
-    assert type(pipe.transformer.transformer_blocks[0].attn.to_q.weight) is not torch.nn.Parameter
+    assert isinstance(pipe.transformer.transformer_blocks[0].attn.to_q, quanto.nn.QLinear)
     restore(pipe)
     assert torch.allclose(result, by_hand(pipe, at), atol=1e-5)
     full = draw(pipe)
