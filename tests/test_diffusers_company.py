@@ -209,9 +209,10 @@ def controlled(network):
     control = FluxControlNetModel(**config).eval()
     # A ControlNet begins with zeros, so that it does nothing.
     ends = [*control.controlnet_blocks, *control.controlnet_single_blocks, control.controlnet_x_embedder]
-    for layer in ends:
-        torch.nn.init.normal_(layer.weight)
-    torch.nn.init.normal_(control.input_hint_block.conv_out.weight, std=100.0)
+    for layer in (*ends, *control.input_hint_block.modules()):
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
     image = AutoencoderKL(
         block_out_channels=(2,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
