@@ -173,37 +173,6 @@ def test_running_twice_is_running_once(pipe, at):
     assert not report(pipe).events
 
 
-def test_an_aborted_run_poisons_nothing(pipe, at):
-    accelerate(pipe, evaluations=5, at=at)
-    expected = draw(pipe)
-    for last in (0, 4):
-        seen = []
-
-        def stop(latents, seen=seen, last=last):
-            seen.append(latents)
-            if len(seen) > last:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            draw(pipe, classes=(5, 6), seed=9, after_step=stop)
-        assert torch.equal(draw(pipe), expected)
-        assert not report(pipe).events
-
-
-def test_an_evaluation_that_fails_poisons_nothing(pipe, network, at):
-    accelerate(pipe, evaluations=5, at=at)
-    expected = draw(pipe)
-
-    def fail(*_):
-        raise RuntimeError("out of memory")
-
-    handle = network.x_embedder.register_forward_hook(fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        draw(pipe)
-    handle.remove()
-    assert torch.equal(draw(pipe), expected)
-
-
 def test_features_are_let_go(pipe, network, at):
     accelerate(pipe, plan(), at=at)
     root = network._diffusers_hook.get_hook("spectral_forecast")

@@ -10,7 +10,10 @@ from spectral_forecast.benchmarks.any_scheduler import SCHEDULERS
 from spectral_forecast.benchmarks.models import MODELS
 
 # What diffusers itself says when some schedulers are made.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context and return_scalar arguments"),
+]
 
 ROOT = Path(__file__).parents[1]
 
