@@ -1,5 +1,6 @@
 """The hook on the root module: it tells a `Session` of every call."""
 
+import contextlib
 import inspect
 import itertools
 import threading
@@ -70,15 +71,16 @@ class RootHook(ModelHook):
         """Evaluate or forecast."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
-        place, unused, calls = self.session.place, (args, kwargs), itertools.count()
-        if isinstance(place, Blocks):
-            place.inline(compiled)
+        split, unused, calls = getattr(self.session.place, "split", None), (args, kwargs), itertools.count()
+        if split is not None:
+            split.inline = compiled
             unused = _copied(unused)
 
         def forward() -> Any:
             # A network may use up the lists that it is given: the caller's own once, as without us, then copies.
             more, named = _copied(unused) if next(calls) else (args, kwargs)
-            return run(*more, **named)
+            with split.turn if compiled and split is not None else contextlib.nullcontext():
+                return run(*more, **named)
 
         try:
             context = self.contexts.context.name

@@ -9,7 +9,8 @@ feature just kept must give the result just computed.
 
 import threading
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -86,32 +87,36 @@ class Split:
     feature: Sequence[torch.Tensor] = ()
     position: int = 0
     thread: int = 0  # the one that evaluates or resumes; the blocks' calls of others are none of ours
+    turn: AbstractContextManager[Any] = field(default_factory=threading.RLock)
     inline: bool = False  # whether the blocks are compiled as part of the whole network
     read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
         """Run the network and watch its blocks."""
-        self.seen, self.thread = [], threading.get_ident()
-        try:
-            return forward(), self.seen
-        finally:
-            self.seen = None
+        with self.turn:
+            self.seen, self.thread = [], threading.get_ident()
+            try:
+                return forward(), self.seen
+            finally:
+                self.seen = None
 
     def resume(self, forward: Callable[[], Any], feature: Sequence[torch.Tensor], cut: Cut) -> Any:
         """Run what comes before and after the blocks, with ``feature`` in the place of what they compute."""
-        self.thread = threading.get_ident()
-        self.cut, self.feature, self.position = cut, feature, 0
-        try:
-            result = forward()
-            if self.position != cut.calls:
-                raise SplitError(f"{self.position} blocks were called, {cut.calls} in the evaluation")
-            return result
-        finally:
-            self.cut, self.feature = None, ()
+        with self.turn:
+            self.thread = threading.get_ident()
+            self.cut, self.feature, self.position = cut, feature, 0
+            try:
+                result = forward()
+                if self.position != cut.calls:
+                    raise SplitError(f"{self.position} blocks were called, {cut.calls} in the evaluation")
+                return result
+            finally:
+                self.cut, self.feature = None, ()
 
     def call(self, group: int, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a block, or skip it: what a `BlockHook` does."""
-        if self.thread != threading.get_ident():
+        # Compiled as a whole, the network is called by one thread at a time: asking here would end the graph.
+        if not self.inline and self.thread != threading.get_ident():
             return run(*args, **kwargs)
         if self.cut is not None:
             number, tail = self.position, len(self.cut.actions)
@@ -194,11 +199,6 @@ class Blocks:
     def at(self) -> str:
         """What is forecast."""
         return "output" if self.split is None else "features"
-
-    def inline(self, compiled: bool) -> None:  # noqa: FBT001 it is what the caller was told
-        """Take note of whether the next call is compiled as a whole."""
-        if self.split is not None:
-            self.split.inline = compiled
 
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network and find where it can be cut; the first time this is proven by resuming it."""
