@@ -42,7 +42,7 @@ from transformers import (
 )
 
 from spectral_forecast.adapters.diffusers import sampling
-from spectral_forecast.adapters.diffusers._processes import Share
+from spectral_forecast.adapters.diffusers.sampling.processes import Share
 from spectral_forecast.cli import main
 from spectral_forecast.compare import _ssim, compare
 

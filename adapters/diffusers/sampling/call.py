@@ -6,7 +6,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from spectral_forecast.adapters.diffusers._prompts import Prompt, is_words
+from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt, is_words
 
 __all__ = ["arguments", "one_or_all", "own_arguments"]
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 
 from spectral_forecast import LinearForecaster
-from spectral_forecast.adapters.diffusers._files import read_json
-from spectral_forecast.adapters.diffusers._prompts import Prompt
+from spectral_forecast.adapters.diffusers.sampling.files import read_json
+from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt
 
 __all__ = ["Job", "check_folder", "device_kind", "settings", "source"]
 

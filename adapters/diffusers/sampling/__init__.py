@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from spectral_forecast import __version__
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.adapters.diffusers._call import arguments, one_or_all, own_arguments
-from spectral_forecast.adapters.diffusers._files import read_json, write_json, write_picture, write_video
-from spectral_forecast.adapters.diffusers._job import Job, check_folder, device_kind, settings, source
-from spectral_forecast.adapters.diffusers._processes import Share, my_share
-from spectral_forecast.adapters.diffusers._prompts import Prompt, batches, read_prompts
+from spectral_forecast.adapters.diffusers.sampling.call import arguments, one_or_all, own_arguments
+from spectral_forecast.adapters.diffusers.sampling.files import read_json, write_json, write_picture, write_video
+from spectral_forecast.adapters.diffusers.sampling.job import Job, check_folder, device_kind, settings, source
+from spectral_forecast.adapters.diffusers.sampling.processes import Share, my_share
+from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt, batches, read_prompts
 
 __all__ = ["Job", "Outcome", "sample"]
 
