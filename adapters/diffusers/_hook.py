@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from spectral_forecast import LinearForecaster, Plan, make_plan, schedules
 from spectral_forecast.adapters.diffusers._clock import Clock, Moment
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
 from spectral_forecast.adapters.diffusers._report import Report
 from spectral_forecast.adapters.diffusers._schedulers import refusal
 from spectral_forecast.adapters.diffusers._split import Cut, Form, Split, SplitError
@@ -86,6 +87,7 @@ class RootHook(ModelHook):
         self.begin = 0
         self.streams: dict[str, Stream] = {}
         self.split: Split | None = None  # None: outputs are forecast
+        self.group: Any = None  # the processes that share the network's tokens
         self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
     @uncompiled
@@ -96,6 +98,7 @@ class RootHook(ModelHook):
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         moment = self._moment(module, call.arguments)
+        self.group = group_of(module)
         if self.split is not None:
             self.split.inline = compiled
 
@@ -199,7 +202,9 @@ class RootHook(ModelHook):
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
-                if not _finite(outputs):  # it proves nothing, and is not kept; the next evaluation will do
+                if not all_finite(
+                    outputs, self.group
+                ):  # it proves nothing, and is not kept; the next evaluation will do
                     return result, outputs, form
                 # The proof runs the network again, which may write into the tensors that it gave the first time.
                 result, tail = _copies(result), _copies(tail)
@@ -230,7 +235,7 @@ class RootHook(ModelHook):
         if not feature or not all(x.is_floating_point() for x in feature):
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
-        elif not _finite(feature):
+        elif not all_finite(feature, self.group):
             self.streams.pop(moment.stream, None)
             self._note(moment, "its feature was not finite and is not kept")
         else:
@@ -244,7 +249,7 @@ class RootHook(ModelHook):
     def _forecast(self, stream: Stream, step: int, forward: Callable[[], Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the blocks have changed."""
         forecast = stream.forecast(step)
-        if not _finite(forecast):
+        if not all_finite(forecast, self.group):
             return None
         if not isinstance(stream.form, Cut):
             return stream.form.build(forecast)
@@ -260,10 +265,6 @@ class RootHook(ModelHook):
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
-
-
-def _finite(tensors: list[torch.Tensor]) -> bool:
-    return all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
 def _copies(result: Any) -> Any:
