@@ -90,7 +90,7 @@ def copies(result: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, result)
 
 
-def finite(tensors: list[torch.Tensor]) -> bool:
+def finite(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether no tensor holds a NaN or an infinity."""
     return all(bool(torch.isfinite(x).all()) for x in tensors)
 

@@ -4,7 +4,7 @@ import copy
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class Session:
     settings : Settings
     place : Place
         Where features are taken and put back.
+    sound : callable
+        Whether tensors are finite, for all processes that share the network.
     choose : callable
         Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
     clock : callable
@@ -47,6 +49,7 @@ class Session:
         settings: Settings,
         place: Place,
         *,
+        sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
         choose: Callable[[int, int], Choice] = even,
         clock: Callable[[Any], Clock] = Clock,
         used: Any = None,
@@ -54,6 +57,7 @@ class Session:
         self.name = name
         self.settings = settings
         self.place = place
+        self.sound = sound
         self.choose = choose
         self.make_clock = clock
         self.clock = clock(used)
@@ -249,7 +253,7 @@ class Session:
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
             return stream, None
-        if not finite(feature):
+        if not self.sound(feature):
             self.streams.pop(moment.stream, None)
             self._note(moment, "its feature was not finite and is not kept")
             return stream, None
@@ -266,7 +270,7 @@ class Session:
         """Return the network's result from a forecast; None where that is not finite or the network has changed."""
         begun = time.perf_counter()
         forecast = stream.forecast(step)
-        sound = finite(forecast)
+        sound = self.sound(forecast)
         self.report.seconds += time.perf_counter() - begun
         if not sound:
             return None

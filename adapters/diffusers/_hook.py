@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from spectral_forecast.adapters._session import Outputs, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
 from spectral_forecast.adapters.diffusers._schedulers import choose
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
@@ -55,11 +56,16 @@ class RootHook(ModelHook):
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
         self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
-        place: Place = Outputs() if split is None else Blocks(name, split)
+
+        def sound(tensors: Sequence[torch.Tensor]) -> bool:
+            return all_finite(tensors, group_of(network))
+
+        place: Place = Outputs() if split is None else Blocks(name, split, sound)
         self.session = Session(
             name,
             settings,
             place,
+            sound=sound,
             choose=lambda steps, evaluations: choose(scheduler(), steps, evaluations),
             used=self._timesteps(),
         )

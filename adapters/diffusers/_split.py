@@ -190,8 +190,9 @@ class Split:
 class Blocks:
     """The place of features: what the last block hands to the head. Outputs, once the network proves not to split."""
 
-    def __init__(self, name: str, split: Split) -> None:
+    def __init__(self, name: str, split: Split, sound: Callable[[Sequence[torch.Tensor]], bool] = finite) -> None:
         self.name = name
+        self.sound = sound
         self.split: Split | None = split
         self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
@@ -211,9 +212,8 @@ class Blocks:
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
-                if not outputs.feature or not finite(
-                    outputs.feature
-                ):  # it proves nothing, and is not kept; the next evaluation will do
+                # What is not finite proves nothing, and is not kept; the next evaluation will do.
+                if not outputs.feature or not self.sound(outputs.feature):
                     return outputs
                 # The proof runs the network again, which may write into the tensors that it gave the first time.
                 result, tail = copies(result), copies(tail)

@@ -1,0 +1,30 @@
+"""Do all processes that share one network decide alike? They must: an evaluation is a conversation between them.
+
+With diffusers' context parallelism every process holds the features of its own tokens. Whether those are finite, one
+process may find otherwise than the others; would it then evaluate alone, it would wait for them for ever.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from spectral_forecast.adapters._session import finite
+
+__all__ = ["all_finite", "group_of"]
+
+
+def group_of(network: torch.nn.Module) -> Any:
+    """Return the processes that share the network's tokens; None without context parallelism."""
+    config = getattr(getattr(network, "_parallel_config", None), "context_parallel_config", None)
+    return None if config is None else config._flattened_mesh.get_group()
+
+
+def all_finite(tensors: Sequence[torch.Tensor], group: Any) -> bool:
+    """Return whether the tensors are finite in all processes of the group."""
+    here = finite(tensors)
+    if group is None or not tensors:
+        return here
+    votes = torch.tensor(int(here), device=tensors[0].device)
+    torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN, group=group)
+    return bool(votes)
