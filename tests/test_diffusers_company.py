@@ -365,7 +365,6 @@ def test_layerwise_casting(pipe, at, order, storage):
     assert torch.equal(draw(pipe), full)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torchao's own, as it is imported
 def test_quantised_layers(pipe, at, order):
     quantization = pytest.importorskip("torchao.quantization")
     plain = draw(pipe)

@@ -202,9 +202,8 @@ class RootHook(ModelHook):
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
             if key not in self.proven:
-                if not all_finite(
-                    outputs, self.group
-                ):  # it proves nothing, and is not kept; the next evaluation will do
+                # What is not finite proves nothing, and is not kept; the next evaluation will do.
+                if not all_finite(outputs, self.group):
                     return result, outputs, form
                 # The proof runs the network again, which may write into the tensors that it gave the first time.
                 result, tail = _copies(result), _copies(tail)
