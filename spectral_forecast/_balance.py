@@ -24,7 +24,7 @@ _PLACES = 128
 """Runs longer than this are planned on so many of their steps."""
 
 _WIDTH = 4
-"""Paths to each step that the search keeps; 1 is up to 1 % dearer than the optimum, 4 up to 0.2 % (155 small runs)."""
+"""Paths to each step that the search keeps. On 155 small runs 1 came within 1.1 % of the optimum, 4 within 0.2 %."""
 
 
 @dataclass(frozen=True)

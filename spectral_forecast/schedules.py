@@ -283,8 +283,8 @@ def balanced(
     More evaluations never predict a larger error. The search is not exhaustive; of 198 runs whose optimum is known it
     found 197, and was 0.05 % above the other. 50 steps take a tenth of a second, 1000 a few.
 
-    On the digits model the clock of noise levels makes better schedules than step numbers, by 0 to 8 dB, and so it does
-    for the forecaster, by 0 to 5 dB where the field is smooth: ``make_plan(rule, -sigmas[:-1], ...)``.
+    Planned on the clock of noise levels, the digits model comes out 3 to 7 dB better at 8 evaluations than planned on
+    step numbers, without guidance and with, and 2 to 7 dB better at 14.
 
     Examples
     --------

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spectral_forecast import AnalyticKernel, schedules
 from spectral_forecast._balance import _PLACES, Pricing
+from spectral_forecast.plot import plot_cost
 from spectral_forecast.schedules import balanced, flow_time, growing, mask, predicted_error, steps
 
 
@@ -159,3 +160,15 @@ def test_bad_input(make, error, message):
 def test_rising_levels_need_a_clock():
     evaluate = balanced([1.0, 2.0, 0.5], 2, times=[0.0, 1.0, 2.0])
     assert evaluate.sum() == 2
+
+
+def test_the_cost_to_go_is_drawn(tmp_path):
+    sigmas = flow(20)
+    masks = {"balanced": balanced(sigmas, 6), "even": schedules.even(20, 6)}
+    figure = plot_cost(sigmas, masks, title="two", path=tmp_path / "cost.png", kernel=AnalyticKernel(3.0))
+    assert (tmp_path / "cost.png").stat().st_size > 5000
+    assert figure.get_suptitle() == "two"
+    for line, evaluate in zip(figure.axes[2].get_lines(), masks.values(), strict=True):
+        cost = predicted_error(sigmas, evaluate, kernel=AnalyticKernel(3.0))
+        assert line.get_ydata()[0] == pytest.approx(cost.sum())
+        assert line.get_ydata()[-1] == pytest.approx(cost[-1])
