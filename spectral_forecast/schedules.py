@@ -283,7 +283,7 @@ def balanced(
     More evaluations never predict a larger error. The search is not exhaustive; of 198 runs whose optimum is known it
     found 197, and was 0.05 % above the other. 50 steps take a tenth of a second, 1000 a few.
 
-    Planned on the clock of noise levels, the digits model comes out 3 to 7 dB better at 8 evaluations than planned on
+    Planned on the clock of noise levels, the digits model comes out 4 to 7 dB better at 8 evaluations than planned on
     step numbers, without guidance and with, and 2 to 7 dB better at 14.
 
     Examples
