@@ -13,6 +13,7 @@ from spectral_forecast._checks import FitError
 from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
 from spectral_forecast.adaptive import GramRun, TCPadeRun
 from spectral_forecast.combine import combine
+from spectral_forecast.corrector import Corrector
 from spectral_forecast.forecasters import (
     DMD,
     AdamsBashforth,
@@ -52,6 +53,7 @@ __all__ = [
     "Blaschke",
     "Chebyshev",
     "Combination",
+    "Corrector",
     "FitError",
     "FloaterHormann",
     "FoCa",

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import LinearForecaster, Times
 from spectral_forecast.clock import map_clock
+from spectral_forecast.corrector import Corrector
 from spectral_forecast.forecasters.base import LinearRule
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         The forecast of step i is ``weights[i] @ ring[:K]``. On an evaluated step it is the forecast that the
         evaluation replaces, from the features kept before. Zero where nothing is kept yet.
     correction : ndarray of float64, shape (N, K)
-        On arrival at an evaluated step, after its output is kept: ``x += correction[i] @ ring[:K]``. Zero.
+        On arrival at an evaluated step, after its output is kept: ``x += correction[i] @ ring[:K]``. Zero without a
+        corrector, and wherever no step was skipped before.
     """
 
     evaluate: NDArray[np.bool_]
@@ -154,6 +156,8 @@ def make_plan(
     *,
     span: tuple[float, float] | None = None,
     keep: int | None = None,
+    sigmas: ArrayLike | None = None,
+    corrector: Corrector | None = None,
 ) -> Plan:
     """Tabulate a run: for each step, the weights of the kept features in its forecast.
 
@@ -171,6 +175,11 @@ def make_plan(
         and the last time. The paper's clock is ``times=arange(T), span=(0, T)``.
     keep : int, optional
         Hold at most this many features, the newest. By default all of them.
+    sigmas : array_like, shape (N + 1,) or (N,), optional
+        The sampler's noise levels, for the corrector: step i adds ``(sigmas[i + 1] - sigmas[i]) * output`` to the
+        sample. An end of 0 may be left out.
+    corrector : Corrector, optional
+        Fills ``Plan.correction``. Features must be the network's outputs.
 
     Returns
     -------
@@ -205,7 +214,21 @@ def make_plan(
     if not np.isfinite(weights).all():
         step = int(np.argmin(np.isfinite(weights).all(axis=1)))
         raise _checks.FitError(f"`forecaster` {forecaster!r} gave weights that are not finite at step {step}.")
-    return Plan(*map(_read_only, (run.copy(), slot, weights, np.zeros_like(weights))))
+    correction = np.zeros_like(weights)
+    if corrector is not None:
+        correction = corrector.table(tau, run, slot, weights, _levels(sigmas, clock.size))
+    return Plan(*map(_read_only, (run.copy(), slot, weights, correction)))
+
+
+def _levels(sigmas: ArrayLike | None, steps: int) -> NDArray[np.float64]:
+    """The noise levels of a run, with the one where it ends."""
+    levels = np.asarray(np.nan if sigmas is None else sigmas, dtype=np.float64)
+    if levels.shape not in ((steps,), (steps + 1,)) or not np.isfinite(levels).all():
+        raise ValueError(
+            f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels, and the "
+            "one where it ends if that is not 0."
+        )
+    return levels if levels.size > steps else np.append(levels, 0.0)
 
 
 def _step(tau: NDArray[np.float64]) -> float | None:

@@ -1,9 +1,10 @@
-"""What does a plan look like? Needs the extra ``plot``."""
+"""What does a plan look like, and what does a schedule cost? Needs the extra ``plot``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spectral_forecast import schedules
 from spectral_forecast.plan import Plan
@@ -11,7 +12,7 @@ from spectral_forecast.plan import Plan
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_plan"]
+__all__ = ["plot_cost", "plot_plan"]
 
 
 def plot_plan(plan: Plan, *, title: str = "", path: str | Path | None = None) -> "Figure":
@@ -63,6 +64,55 @@ def plot_plan(plan: Plan, *, title: str = "", path: str | Path | None = None) ->
     bottom.set_xlabel(f"step (evaluated: {schedules.steps(plan.evaluate)})")
     bottom.legend(frameon=False)
     bottom.set_ylim(bottom=0.0)
+    if path is not None:
+        figure.savefig(path, dpi=130)
+    return figure
+
+
+def plot_cost(
+    sigmas: ArrayLike,
+    masks: "dict[str, schedules.Mask]",
+    *,
+    title: str = "",
+    path: str | Path | None = None,
+    **options: Any,
+) -> "Figure":
+    """Draw what schedules are predicted to cost the sample: by step, and from each step to the end of the run.
+
+    Parameters
+    ----------
+    sigmas, options
+        As for `spectral_forecast.schedules.predicted_error`.
+    masks : dict of ndarray of bool, shape (N,)
+        Schedules by name, all for one run.
+    title : str
+        Written above the picture.
+    path : str or Path, optional
+        Where to save the picture, in the format of its ending.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    ticks, by_step, to_go = figure.subplots(3, 1, sharex=True, height_ratios=[0.25 * len(masks), 2, 2])
+    figure.suptitle(title or "predicted error of the sample")
+    for row, (name, evaluate) in enumerate(masks.items()):
+        cost = schedules.predicted_error(sigmas, evaluate, **options)
+        steps = np.arange(cost.size)
+        evaluated = np.flatnonzero(evaluate)
+        (line,) = to_go.plot(steps, np.cumsum(cost[::-1])[::-1], lw=1.6)
+        line.set_label(f"{name}: {evaluated.size} evaluations, {cost.sum():.3g} in all")
+        by_step.plot(steps, cost, "o-", ms=3, lw=0.8, color=line.get_color())
+        ticks.plot(evaluated, np.full(evaluated.size, -row), "|", ms=9, mew=2.0, color=line.get_color())
+    ticks.set_yticks(-np.arange(len(masks)), labels=list(masks))
+    ticks.margins(y=0.4)
+    by_step.set_ylabel("of this step")
+    to_go.set_ylabel("of all steps from here")
+    to_go.set_xlabel("step")
+    to_go.legend(frameon=False)
     if path is not None:
         figure.savefig(path, dpi=130)
     return figure

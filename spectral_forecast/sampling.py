@@ -7,6 +7,7 @@ Ten lines around any loop, with arrays of any library::
         if run.evaluates(i):
             feature = network(x, t)
             run.keep(i, feature)
+            x = run.correct(i, x)  # for a plan with a corrector
         else:
             feature = run.forecast(i)
         x = step(x, feature, t)
@@ -19,7 +20,9 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from spectral_forecast._typing import Array, Weights
+from spectral_forecast._widen import widened
 from spectral_forecast.combine import combine
+from spectral_forecast.corrector import guard
 from spectral_forecast.plan import Plan
 
 __all__ = ["Run"]
@@ -60,6 +63,7 @@ class Run:
         self.check_finite = check_finite
         self._ring: list[Any] = [None] * plan.kept
         self._next = 0
+        self._replaced: tuple[Array, Array] | None = None
 
     def evaluates(self, step: int) -> bool:
         """Whether the network runs at ``step``."""
@@ -103,6 +107,8 @@ class Run:
                 f"`feature` of step {step} holds a NaN or an infinity; evaluate again, or "
                 "`plan.start(check_finite=False)` to let it through."
             )
+        corrects = self.plan.correction[step].any()
+        self._replaced = _squares(feature, self.forecast(step)) if corrects else None
         # A copy, because samplers update arrays in place.
         self._ring[self.plan.slot[step]] = xp.asarray(feature, copy=True)
         self._next = step + 1
@@ -123,6 +129,50 @@ class Run:
             raise ValueError("`step` 0 has nothing to be forecast from; evaluate it and `keep(0, feature)`.")
         filled = [row for row, kept in enumerate(self._ring) if kept is not None]
         return combine(self._weights(step)[filled], [self._ring[row] for row in filled])
+
+    def correct(self, step: int, x: Array, *, limit: float | None = 0.2) -> Array:
+        """Return the sample, moved by the plan's correction: on arrival at ``step``, after `keep`, before the update.
+
+        Parameters
+        ----------
+        step : int
+            The step that was kept last.
+        x : array
+            The sample, of the features' shape. It is not changed.
+        limit : float, optional
+            The relative error of the forecast that this evaluation replaced, at which half of the correction is made;
+            see `spectral_forecast.corrector.guard`. None makes all of it. With a limit the run waits for the error.
+
+        Returns
+        -------
+        array
+            Of the sample's dtype; ``x`` itself where the plan corrects nothing.
+        """
+        w: Weights = self.plan.correction[self._check_step(step)]
+        if step != self._next - 1:
+            raise ValueError(f"`step` is {step}, but step {self._next - 1} was kept last; `keep` it, then correct.")
+        if not w.any():
+            return x
+        if limit is not None:
+            w = w * guard(self.error, limit)
+        rows = np.flatnonzero(w)
+        if tuple(x.shape) != tuple(self._ring[0].shape):
+            raise ValueError(
+                f"`x` has shape {tuple(x.shape)}, the kept features have {tuple(self._ring[0].shape)}; only outputs "
+                "can correct a sample."
+            )
+        moved = widened(x)
+        for row in rows:
+            moved = moved + float(w[row]) * widened(self._ring[row])
+        return array_namespace(x).astype(moved, x.dtype, copy=False)
+
+    @property
+    def error(self) -> float:
+        """Relative error of the forecast that the newest evaluation replaced, where the plan corrects; else 0."""
+        if self._replaced is None:
+            return 0.0
+        missed, size = map(float, self._replaced)
+        return math.sqrt(missed / size) if size > 0.0 else math.inf if missed > 0.0 else 0.0
 
     def _weights(self, step: int) -> Weights:
         """The weights of the ring's rows, shape (K,)."""
@@ -153,6 +203,13 @@ def _nbytes(array: Array) -> int:
     xp = array_namespace(array)
     bits = xp.finfo(array.dtype).bits * (2 if xp.isdtype(array.dtype, "complex floating") else 1)
     return int(math.prod(array.shape) * bits) // 8
+
+
+def _squares(feature: Array, forecast: Array) -> tuple[Array, Array]:
+    """Squared norms of a forecast's error and of the feature, left where they are: nothing waits for them."""
+    xp = array_namespace(feature)
+    true = widened(feature)
+    return xp.sum(xp.abs(true - widened(forecast)) ** 2), xp.sum(xp.abs(true) ** 2)
 
 
 def _trait(array: Array, name: str) -> Any:

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from numpy.polynomial import chebyshev
 
 from spectral_forecast import AnalyticKernel, Chebyshev, Newton, Reuse, bounds, ellipse, spectrum
+from spectral_forecast.corrector import guard
 from spectral_forecast.forecasters.analytic import kernel
 from spectral_forecast.schedules import growing
-from spectral_forecast.theory import functions
+from spectral_forecast.theory import functions, stability
 from spectral_forecast.theory.certificate import Record
 from spectral_forecast.theory.paper import (
     CLOCK,
@@ -252,6 +253,52 @@ def rules() -> Figure:
 
 
 @_styled
+def stable() -> Figure:
+    """Regions of stability of forecasting with no, half and full correction, and with the guarded one."""
+    figure, axes = _panels(2, height=4.0)
+    gap, degree = 16, 2
+    real, imaginary = np.meshgrid(np.linspace(-1.25, 0.25, 81), np.linspace(-0.75, 0.75, 80))
+    z = real + 1j * imaginary
+    for part, colour in ((0.0, GREEN), (0.5, ORANGE), (1.0, RED)):
+        edge = stability.radius(z, gap, degree, part)
+        axes[0, 0].contour(real, imaginary, edge, levels=[1.0], colors=[colour], linewidths=1.6)
+        axes[0, 0].plot([], [], color=colour, label=rf"$\theta = {part:g}$")
+        axes[0, 0].plot(-stability.limit(gap, degree, part), 0.0, "x", color=colour, ms=7, mew=1.8)
+    axes[0, 1].contour(
+        real, imaginary, stability.radius(z, gap, degree, 0.0), levels=[1.0], colors=[GREEN], linewidths=1.0
+    )
+    axes[0, 1].plot([], [], color=GREEN, lw=1.0, label="no correction")
+    for tolerance, colour in ((0.2, BLUE), (1.0, PURPLE)):
+        edge = _guarded(z, gap, degree, tolerance)
+        axes[0, 1].contour(real, imaginary, edge, levels=[1.0], colors=[colour], linewidths=1.6)
+        axes[0, 1].plot([], [], color=colour, label=f"guard, limit {tolerance:g}")
+    axes[0, 0].set(title="Correction of a fixed part", ylabel=r"imaginary part of $z$")
+    axes[0, 1].set(title="Guarded correction")
+    for axis in axes[0]:
+        axis.set(xlabel=r"real part of $z = \lambda H$", aspect="equal")
+        axis.legend(loc="lower left")
+    return figure
+
+
+def _guarded(z: Any, gap: int, degree: int, tolerance: float) -> Any:
+    """Mean growth in one gap of guarded runs: the largest of a few random starts, after they have settled."""
+    starts = np.random.default_rng(0).normal(size=(3, *z.shape, 3, 2)) @ np.array([1.0, 1j])
+    growth = np.zeros(z.shape)
+    settling, counted = 30, 50
+    for start in starts:
+        state, logarithm = start, np.zeros(z.shape)
+        for k in range(settling + counted):
+            forecast_error = np.abs(state @ np.array([1.0, -2.0, 1.0])) / np.abs(state[..., 0])
+            step = stability.matrices(z, gap, degree, guard(forecast_error, tolerance))
+            state = np.einsum("...ij,...j->...i", step, state)
+            size = np.linalg.norm(state, axis=-1)
+            state = state / size[..., None]
+            logarithm += np.log(size) if k >= settling else 0.0
+        growth = np.maximum(growth, np.exp(logarithm / counted))
+    return growth
+
+
+@_styled
 def estimate(panels: dict[str, dict[str, Any]]) -> Figure:
     """Distributions of eta / error: one panel a title, one curve a label."""
     figure, axes = _panels(len(panels), height=3.5)
@@ -357,5 +404,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "rules": rules,
     "defect": defect,
     "extrapolation": extrapolate,
+    "stability": stable,
 }
 """The figures that need no real model and no drawn cases."""

@@ -12,6 +12,7 @@ from spectral_forecast.theory import (
     propagation,
     recovery,
     ridge,
+    stability,
     taylor,
     trajectory,
     truncation,
@@ -22,7 +23,16 @@ from spectral_forecast.theory.statement import Advance, Outcome, Statement
 
 __all__ = ["STATEMENTS", "Findings", "Real", "Verdict", "measure", "table"]
 
-STATEMENTS: tuple[ModuleType, ...] = (taylor, truncation, ridge, worst_case, recovery, extrapolation, propagation)
+STATEMENTS: tuple[ModuleType, ...] = (
+    taylor,
+    truncation,
+    ridge,
+    worst_case,
+    recovery,
+    extrapolation,
+    propagation,
+    stability,
+)
 """The modules, one a statement, in the order of the report."""
 
 _WRONG_EXAMPLES = 4000
