@@ -56,7 +56,7 @@ class Accelerator:
     evaluations, steps : int, optional
         Instead of a plan: how many calls of a run to evaluate, by `schedules.even`, and how many there are.
     forecaster : LinearForecaster, optional
-        The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
+        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation.
     at : {"output", "features"}
         What is forecast. "features" asks for a resumable model: called as ``model(x, t, ...)`` it returns the output
         and a feature, and called with ``feature=`` too it computes the same pair from that, without its blocks. The

@@ -13,6 +13,7 @@ from spectral_forecast import make_plan, schedules, spectrum
 RULE = spectrum(0.5, mode="free")
 STEPS = 50
 EVALUATIONS = 14
+EVEN = {"forecaster": RULE, "schedule": schedules.even, "corrector": None}
 
 
 def plan(steps, begin=0):

@@ -23,6 +23,7 @@ from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.benchmarks import digits
 
 RULE = spectrum(0.5, mode="free")
+EVEN = {"forecaster": RULE, "schedule": schedules.even, "corrector": None}
 TINY = {**digits.CONFIG, "num_layers": 1, "num_single_layers": 2, "num_attention_heads": 1}
 
 
@@ -253,7 +254,7 @@ def test_results_keep_their_form(network, at, return_dict):
 
 def test_a_changed_batch_restarts(network, at):
     scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
-    accelerate(network, evaluations=5, scheduler=scheduler, at=at)
+    accelerate(network, evaluations=5, scheduler=scheduler, at=at, **EVEN)
     result = loop(network, scheduler, change=lambda step, sample: sample[:1] if step == 7 else sample)
     assert result.shape == (1, 16, 16)
     told = report(network)
@@ -273,7 +274,7 @@ class Growing(torch.nn.Module):
 def test_a_result_that_changes_its_shape_restarts_once():
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(20)
-    growing = accelerate(Growing(), evaluations=8, scheduler=scheduler)
+    growing = accelerate(Growing(), evaluations=8, scheduler=scheduler, **EVEN)
     for time in scheduler.timesteps:
         growing(torch.ones(1, 4), time)
     # Between two evaluations nobody can know; from the next one on there are three in a row.
@@ -298,7 +299,7 @@ def test_a_plan_that_was_given_is_left_for_good(network):
 
 
 def test_a_value_that_is_not_finite_is_not_kept(pipe, network, at):
-    accelerate(pipe, evaluations=5, at=at)
+    accelerate(pipe, evaluations=5, at=at, **EVEN)
     clean = draw(pipe)
     calls = Counter(network.x_embedder)
 
@@ -319,9 +320,9 @@ def test_a_value_that_is_not_finite_is_not_kept(pipe, network, at):
 
 def test_a_forecast_that_is_not_finite_is_replaced(pipe):
     """Weights of 1e39 overflow float32; the network is evaluated instead."""
-    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0))
+    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0), schedule=schedules.even)
     full = draw(restore(pipe), guidance=1.0)
-    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0))
+    accelerate(pipe, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0), schedule=schedules.even)
     assert torch.equal(draw(pipe, guidance=1.0), full)
     assert "restarted: its forecast was not finite" in report(pipe).events[0]
 
@@ -358,7 +359,7 @@ def test_short_plans_are_followed(pipe, at, steps):
 
 def test_half_precision(pipe, at):
     pipe.to(dtype=torch.bfloat16)
-    accelerate(pipe, evaluations=14, at=at)
+    accelerate(pipe, evaluations=14, at=at, **EVEN)
     image_ids, _ = digits.token_ids()
     positive = digits.embed([3])
     with torch.no_grad():
@@ -386,7 +387,7 @@ def test_reports(pipe):
     assert told.steps == 12, "a report does not change afterwards"
     lines = str(told).splitlines()
     assert lines[0] == "FluxTransformer2DModel: run 1, 5 of 12 steps evaluated"
-    assert lines[1] == f"  forecast        features, by {RULE!r}"
+    assert lines[1] == "  forecast        features, by Newton(order=1)"
     assert lines[-1] == "  nothing unexpected"
     assert json.loads(json.dumps(told.as_dict()))["evaluations"] == 5
 
@@ -396,6 +397,8 @@ def test_reports(pipe):
     [
         ({}, ValueError, "write exactly one of them"),
         ({"plan": plan(), "evaluations": 5}, ValueError, "write exactly one of them"),
+        ({"plan": plan(), "schedule": schedules.even}, ValueError, "`schedule` goes with `evaluations`"),
+        ({"evaluations": 5, "schedule": "even"}, ValueError, "`schedule` goes with `evaluations`"),
         ({"plan": [True]}, TypeError, "`plan` is list; write what `make_plan` returned"),
         ({"plan": plan(), "forecaster": RULE}, ValueError, "`forecaster` goes with `evaluations`"),
         ({"evaluations": 0}, ValueError, "`evaluations` is 0; write a whole number, 1 or more"),

@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 RULE = spectrum(0.5, mode="free")
+EVEN = {"forecaster": RULE, "schedule": schedules.even, "corrector": None}
 TABLE = {str(entry): entry for entry in PIPELINES}
 PLANNED = np.flatnonzero(schedules.even(50, 14)).tolist()
 SIGMAS = np.linspace(1.0, 0.02, 50) ** 1.5
@@ -171,7 +172,7 @@ def test_evaluating_every_step_changes_no_bit(case, at):
 
 @every_way
 def test_a_run_is_as_planned_or_says_why_not(case, at):
-    pipe = accelerate(case.entry.build(), evaluations=14, at=at)
+    pipe = accelerate(case.entry.build(), evaluations=14, at=at, **EVEN)
     result = draw(case, pipe)
     told = report(pipe)
     assert result.isfinite().all()
@@ -196,7 +197,7 @@ BY_HAND = [
 
 @pytest.mark.parametrize(("case", "at"), [way for way in WAYS if str(way[0]) in BY_HAND], ids=str)
 def test_agrees_with_a_loop_by_hand(case, at):
-    result = draw(case, accelerate(case.entry.build(), evaluations=14, at=at))
+    result = draw(case, accelerate(case.entry.build(), evaluations=14, at=at, **EVEN))
     expected = by_hand(case.entry, at, **case.changes)
     assert (result - expected).abs().max() <= 1e-5 * expected.abs().max()
 
@@ -226,7 +227,7 @@ def perturbed_pixart(given, scheduler, call):
 
 @pytest.mark.parametrize("at", ["output", "features"])
 def test_perturbed_attention_agrees_with_a_loop_by_hand(at):
-    pipe = accelerate(PAG_PIXART.build(), evaluations=14, at=at)
+    pipe = accelerate(PAG_PIXART.build(), evaluations=14, at=at, **EVEN)
     result = PAG_PIXART.draw(pipe, pag_scale=3.0)
     expected = by_hand(TABLE["PixArtSigmaPipeline"], at, perturbed_pixart)
     assert (result - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -251,14 +252,14 @@ OTHER_RUNS = {
 def test_a_later_run_may_differ_in_everything(at):
     """Every run is that of a pipeline which has not run before."""
     entry = TABLE["FluxPipeline"]
-    pipe = accelerate(entry.build(), evaluations=8, at=at)
+    pipe = accelerate(entry.build(), evaluations=8, at=at, **EVEN)
 
     def run(pipe, changes):
         return entry.draw(pipe, **{"num_inference_steps": 12, **changes})
 
     first = run(pipe, {})
     for changes in OTHER_RUNS.values():
-        fresh = run(accelerate(entry.build(), evaluations=8, at=at), changes)
+        fresh = run(accelerate(entry.build(), evaluations=8, at=at, **EVEN), changes)
         assert torch.equal(run(pipe, changes), fresh)
         assert report(pipe).evaluations == 8
         assert not report(pipe).events
@@ -266,7 +267,9 @@ def test_a_later_run_may_differ_in_everything(at):
     pipe.to(dtype=torch.bfloat16)
     result = run(pipe, half)
     assert result.dtype == torch.bfloat16
-    assert torch.equal(result, run(accelerate(entry.build().to(dtype=torch.bfloat16), evaluations=8, at=at), half))
+    assert torch.equal(
+        result, run(accelerate(entry.build().to(dtype=torch.bfloat16), evaluations=8, at=at, **EVEN), half)
+    )
     assert report(pipe).evaluations == 8
     assert not report(pipe).events
     pipe.to(dtype=torch.float32)

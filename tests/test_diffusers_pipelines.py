@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import EVALUATIONS, LOOPS, by_hand, steps_of
+from by_hand import EVALUATIONS, EVEN, LOOPS, by_hand, steps_of
 
 from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
@@ -22,7 +22,7 @@ def test_the_table_is_as_long_as_promised():
 
 @pytest.mark.parametrize(("entry", "at"), CASES, ids=str)
 def test_agrees_with_a_loop_by_hand(entry, at):
-    pipe = accelerate(entry.build(), evaluations=EVALUATIONS, at=at)
+    pipe = accelerate(entry.build(), evaluations=EVALUATIONS, at=at, **EVEN)
     result = entry.draw(pipe)
     told = report(pipe)
     expected = by_hand(entry, at)
@@ -36,6 +36,24 @@ def test_agrees_with_a_loop_by_hand(entry, at):
     assert torch.equal(entry.draw(pipe), result), "running twice is running once"
     assert report(pipe).runs == 2
     assert not report(pipe).events
+
+
+@pytest.mark.parametrize("entry", PIPELINES, ids=str)
+def test_the_default_runs_twice_alike(entry):
+    """Balanced over the scheduler's noise levels, with linear extrapolation, and corrected."""
+    pipe = entry.build()
+    full, before = entry.draw(pipe), set(vars(pipe.scheduler))
+    result = entry.draw(accelerate(pipe, evaluations=EVALUATIONS))
+    told = report(pipe)
+    assert told.evaluations == EVALUATIONS
+    assert not told.events
+    assert len(told.corrections) >= 5
+    assert torch.isfinite(result).all()
+    assert not torch.equal(result, full)
+    assert torch.equal(entry.draw(pipe), result)
+    restore(pipe)
+    assert set(vars(pipe.scheduler)) <= before
+    assert torch.equal(entry.draw(pipe), full)
 
 
 @pytest.mark.parametrize(("entry", "at"), CASES, ids=str)

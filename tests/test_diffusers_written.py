@@ -13,6 +13,7 @@ from spectral_forecast.benchmarks.models._inputs import fixed
 
 STEPS = 20
 RULE = spectrum(0.5, mode="free")
+EVEN = {"forecaster": RULE, "schedule": schedules.even, "corrector": None}
 PLANNED = np.flatnonzero(schedules.even(STEPS, 8)).tolist()
 LATE = sorted({1, 2, 3, *PLANNED} - {0})  # a stream that begins anew at step 1
 WRITES = "it writes into its cache, and its feature is not kept"
@@ -114,7 +115,7 @@ def by_hand(network, at):
 def test_the_reference_is_read_once_and_the_steps_are_forecast(network, at):
     expected, cache, clock = by_hand(network, at), Cache(), scheduler()
     full = loop(direct(network), scheduler(), kept := Cache())
-    accelerate(network, evaluations=8, scheduler=clock, at=at)
+    accelerate(network, evaluations=8, scheduler=clock, at=at, **EVEN)
     result = loop(direct(network), clock, cache)
     told = report(network)
     assert (result - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -138,7 +139,7 @@ def test_evaluating_every_step_changes_no_bit(network, at):
 def test_a_cache_that_is_written_at_every_step_is_always_written(network, at):
     full = loop(direct(network), scheduler(), kept := Cache(), extract_always=True)
     cache, clock = Cache(), scheduler()
-    accelerate(network, evaluations=8, scheduler=clock, at=at)
+    accelerate(network, evaluations=8, scheduler=clock, at=at, **EVEN)
     result = loop(direct(network), clock, cache, extract_always=True)
     told = report(network)
     assert all(torch.equal(one["keys"], other["keys"]) for one, other in zip(cache.layers, kept.layers, strict=True))
@@ -174,7 +175,7 @@ def test_glm_image_writes_once_and_reads_at_every_step(at):
     accelerate(network, evaluations=STEPS, scheduler=clock, at=at)
     assert torch.equal(draw(clock), full)
     restore(network)
-    accelerate(network, evaluations=8, scheduler=clock, at=at)
+    accelerate(network, evaluations=8, scheduler=clock, at=at, **EVEN)
     result = draw(clock)
     assert result.isfinite().all()
     assert not torch.equal(result, full)
@@ -194,7 +195,7 @@ class Handing(Remembering):
 @torch.no_grad()
 def test_a_cache_that_is_handed_on_is_not_kept():
     network, cache, clock = Handing(in_place=True).eval(), Cache(), scheduler()
-    accelerate(network, evaluations=8, scheduler=clock)
+    accelerate(network, evaluations=8, scheduler=clock, **EVEN)
     for time in clock.timesteps:
         _, keys = network(fixed(1, 4, seed=2), time, cache, "cached")
         assert all(one is layer["keys"] for one, layer in zip(keys, cache.layers, strict=True))

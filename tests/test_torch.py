@@ -203,7 +203,7 @@ def test_samplers_of_k_diffusion(sampling, model, noise, name):
     assert accelerated.report.events == []
     assert torch.equal(sample(accelerated, noise, levels, disable=True), first)
     evaluate = schedules.even(calls, calls // 2)
-    plan = make_plan(spectrum(0.5, mode="free"), np.arange(calls), evaluate, span=(0, calls))
+    plan = make_plan(Newton(1), np.arange(calls), evaluate, span=(0, calls))
     assert torch.equal(sample(Counted(model, plan), noise, levels, disable=True), first)
 
 

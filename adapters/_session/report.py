@@ -35,6 +35,9 @@ class Report:
     estimated_errors : dict of str to list of float or None
         For each forecast step an estimate of its relative error: that of the next evaluated step, or else of the last
         one, times the ratio of the two steps' worst cases (`bounds.worst_case`, rho = 2).
+    corrections : list of tuple
+        Where skipped steps were taken again: the evaluated step of arrival, the largest relative change of a skipped
+        step's output that the corrector found, and what part of the change was made.
     restarts : int
         How often the kept features were dropped in mid-run; the events say why.
     events : list of str
@@ -54,6 +57,7 @@ class Report:
     forecast: dict[str, list[int]] = field(default_factory=dict)
     errors: dict[str, list[float | None]] = field(default_factory=dict)
     estimated_errors: dict[str, list[float | None]] = field(default_factory=dict)
+    corrections: list[tuple[int, float, float]] = field(default_factory=list)
     restarts: int = 0
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
@@ -69,6 +73,7 @@ class Report:
             parts[0].forecaster,
             runs=max(part.runs for part in parts),
             steps=max(part.steps for part in parts),
+            corrections=parts[0].corrections,
             restarts=sum(part.restarts for part in parts),
             events=[f"{name}: {event}" for name, part in reports.items() for event in part.events],
             peak_bytes=sum(part.peak_bytes for part in parts),
@@ -150,6 +155,9 @@ class Report:
             f"  features held   {self.peak_bytes / 2**20:.2f} MiB at most",
             f"  in forecasting  {1e3 * self.seconds:.1f} ms",
         ]
+        if self.corrections:
+            part = np.mean([part for _, _, part in self.corrections])
+            lines.append(f"  corrected       {len(self.corrections)} times, by {part:.0%} of the change on average")
         if (worst := self._worst()) is not None:
             lines.append(f"  estimated error {worst:.2%} of a forecast at most")
         width = max(map(len, self.evaluated), default=0)

@@ -67,6 +67,7 @@ class Session:
         self.streams: dict[str, Stream] = {}
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
 
+        self.calls = self.forecasts = 0  # since the beginning, for whoever asks what has happened meanwhile
         self.thread: threading.Thread | None = None  # the one whose run is in progress
         self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
         self.others = 0  # calls from other threads during this run,
@@ -98,6 +99,7 @@ class Session:
         """
         if not self._claim(timesteps):
             return forward()
+        self.calls += 1
         moment = self._moment(timestep, context, timesteps)
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
@@ -109,6 +111,7 @@ class Session:
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
+                self.forecasts += 1
                 self.report.count_forecast(moment.stream, step)
                 self._finish(moment, step)
                 return result

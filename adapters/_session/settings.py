@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectral_forecast import LinearForecaster, Plan, make_plan, schedules, spectrum
+from spectral_forecast import LinearForecaster, Newton, Plan, make_plan, schedules
 
 __all__ = ["Choice", "Settings", "even"]
 
@@ -45,7 +45,7 @@ class Settings:
             return cls(plan, None, None)
         if not isinstance(evaluations, int) or evaluations < 1:
             raise ValueError(f"`evaluations` is {evaluations!r}; write a whole number, 1 or more.")
-        rule = spectrum(0.5, mode="free") if forecaster is None else forecaster
+        rule = Newton(1) if forecaster is None else forecaster
         if not isinstance(rule, LinearForecaster):
             raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
         return cls(None, rule, evaluations, shared)

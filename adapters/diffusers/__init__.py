@@ -15,11 +15,12 @@ import torch
 from diffusers import CacheMixin, DiffusionPipeline
 from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
 
-from spectral_forecast import LinearForecaster, Plan
+from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Report, Settings
 from spectral_forecast.adapters.diffusers._attach import attach, detach
+from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._hook import RootHook
-from spectral_forecast.adapters.diffusers._schedulers import Limits, limits
+from spectral_forecast.adapters.diffusers._schedulers import Limits, Schedule, limits
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
 __all__ = ["Limits", "Report", "accelerate", "limits", "report", "restore"]
@@ -35,6 +36,8 @@ def accelerate(
     *,
     evaluations: int | None = None,
     forecaster: LinearForecaster | None = None,
+    schedule: Schedule | None = None,
+    corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
     at: Literal["output", "features"] = "output",
     scheduler: Any = None,
 ) -> _Model:
@@ -49,10 +52,19 @@ def accelerate(
         What `make_plan` returned, for runs of exactly its number of steps. In longer or shorter runs nothing is
         forecast, and the report says so.
     evaluations : int, optional
-        Instead of a plan: how many steps of a run to evaluate, by `schedules.even`. The length of the run is
-        the scheduler's. Where its `limits` ask for more evaluations, there are more, and the report says so.
+        Instead of a plan: how many steps of a run to evaluate. The length of the run is the scheduler's. Where its
+        `limits` ask for more evaluations, there are more, and the report says so.
     forecaster : LinearForecaster, optional
-        The rule that goes with ``evaluations``. By default ``spectrum(0.5, mode="free")``.
+        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation.
+    schedule : callable, optional
+        Which steps: maps the number of steps and of evaluations to a mask, as `schedules.even` does. It goes with
+        ``evaluations``. By default `schedules.balanced` over the scheduler's noise levels, or `schedules.even` within
+        its `limits` where it has some, or no noise levels that fall from step to step.
+    corrector : Corrector, optional
+        How skipped steps are corrected on arrival at an evaluated one: they are taken again by the scheduler, with
+        outputs that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
+        goes with ``evaluations`` and with schedulers that draw no noise and call the network once a step, and costs no
+        evaluation; None leaves it out.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
         block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
@@ -83,19 +95,32 @@ def accelerate(
     if at not in ("output", "features"):
         raise ValueError(f'`at` is {at!r}; write "output" or "features".')
     settings = Settings.of(plan, evaluations, forecaster, shared=len(networks) > 1)
+    if schedule is not None and (plan is not None or not callable(schedule)):
+        raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")
     if settings.plan is None and clock is None:
         raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
+    if corrector is not None and not isinstance(corrector, Corrector):
+        raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
     for network in networks.values():
         _check(network, at)
+    correction = Correction(corrector if settings.plan is None else None)
     for network in networks.values():
         parameters = inspect.signature(network.forward).parameters
-        time_name = next(name for name in _TIME_NAMES if name in parameters)
-        split = _split(network) if at == "features" else None
-        root = RootHook(network, settings, time_name, (lambda: None) if clock is None else clock, split)
+        root = RootHook(
+            network,
+            settings,
+            time_name=next(name for name in _TIME_NAMES if name in parameters),
+            scheduler=(lambda: None) if clock is None else clock,
+            split=_split(network) if at == "features" else None,
+            correction=correction,
+            schedule=schedule,
+        )
         attach(network, root, _NAME)
         network._diffusers_hook.invalidate_child_registries_cache()
         if isinstance(network, CacheMixin):
             network._cache_config = settings  # so that `enable_cache` refuses
+    if settings.plan is None and limits(clock()).correct:
+        correction.attach(clock())
     return model
 
 
@@ -113,6 +138,8 @@ def restore(model: _Model) -> _Model:
     """
     networks, _ = _networks(model, None)
     for network in networks.values():
+        if (hook := _hook(network)) is not None:
+            hook.correction.detach()
         for module in network.modules():
             detach(module, _NAME)
         if isinstance(vars(network).get("_cache_config"), Settings):

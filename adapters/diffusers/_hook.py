@@ -12,10 +12,11 @@ from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
 from torch.utils import _pytree as pytree
 
-from spectral_forecast.adapters._session import Outputs, Place, Session, Settings
+from spectral_forecast.adapters._session import Choice, Outputs, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
-from spectral_forecast.adapters.diffusers._schedulers import choose
+from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
 __all__ = ["RootHook"]
@@ -46,14 +47,19 @@ class RootHook(ModelHook):
         self,
         network: torch.nn.Module,
         settings: Settings,
+        *,
         time_name: str,
         scheduler: Callable[[], Any],
         split: Split | None,
+        correction: Correction,
+        schedule: Schedule | None,
     ) -> None:
         super().__init__()
         self.signature = inspect.signature(network.forward)
         self.time_name = time_name
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
+        self.schedule = schedule  # the one asked for, or None
+        self.correction = correction  # of the scheduler's steps, one for all networks of a pipeline
         self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
 
@@ -66,9 +72,10 @@ class RootHook(ModelHook):
             settings,
             place,
             sound=sound,
-            choose=lambda steps, evaluations: choose(scheduler(), steps, evaluations),
+            choose=self._choose,
             used=self._timesteps(),
         )
+        correction.sessions.append(self.session)
 
     @uncompiled
     def new_forward(
@@ -105,7 +112,17 @@ class RootHook(ModelHook):
         if not self.session.busy(self._timesteps()):
             self.contexts.reset()
             self.session.reset()
+            self.correction.forget()
         return module
+
+    def _choose(self, steps: int, evaluations: int) -> Choice:
+        scheduler = self.scheduler()
+        choice = choose(scheduler, steps, evaluations, self.schedule)
+        if choice.evaluate is not None and limits(scheduler).correct:
+            self.correction.attach(scheduler)
+        else:
+            self.correction.detach()
+        return choice
 
     def _timesteps(self) -> Any:
         return getattr(self.scheduler(), "timesteps", None)

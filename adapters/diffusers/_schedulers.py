@@ -1,15 +1,20 @@
 """How far does forecasting go with this scheduler, and in a run this short? Chosen from docs/schedulers.md."""
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from spectral_forecast import schedules
+from spectral_forecast import _checks, schedules
 from spectral_forecast.adapters._session import Choice
 
-__all__ = ["FEWEST_STEPS", "Limits", "choose", "limits", "refusal", "spread"]
+__all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "limits", "refusal", "spread"]
 
 FEWEST_STEPS = 8
+
+Schedule: TypeAlias = Callable[[int, int], ArrayLike]
 
 
 class Limits(NamedTuple):
@@ -23,14 +28,17 @@ class Limits(NamedTuple):
         Last steps that are evaluated.
     why : str
         In words.
+    correct : bool
+        Whether skipped steps can be taken again: each is one call of the network, and no noise is drawn.
     """
 
     max_skip: int | None
     tail: int
     why: str
+    correct: bool = False
 
 
-_SMOOTH = Limits(None, 2, "its steps are a smooth function of time")
+_SMOOTH = Limits(None, 2, "its steps are a smooth function of time", correct=True)
 _TWO_STAGES = Limits(None, 2, "it is as smooth; each of its two stages is a step of its own")
 _NOISY = Limits(1, 2, "it adds noise at every step, which moves the sample off a longer forecast")
 _NOISY_STAGES = Limits(0, 0, "it adds noise at every step, and forecasts of its two stages are poor")
@@ -126,18 +134,53 @@ def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
     return evaluate
 
 
-def choose(scheduler: Any, steps: int, evaluations: int) -> Choice:
-    """Return the schedule of a run, as even as the scheduler's limits allow, or why there is none."""
+def choose(scheduler: Any, steps: int, evaluations: int, schedule: Schedule | None = None) -> Choice:
+    """Return the schedule of a run, or why there is none.
+
+    Without a ``schedule`` asked for it is balanced over the scheduler's noise levels; as even as its limits allow where
+    it has limits, or no noise levels that can be told.
+    """
     against = refusal(scheduler, steps)
     if against:
         return Choice(None, against)
+    if schedule is not None:
+        return Choice(_checks.mask("schedule", schedule(steps, min(evaluations, steps)), steps))
     limit = limits(scheduler)
+    noise = levels(scheduler, steps)
+    if limit.correct and noise is not None:
+        return Choice(_balanced(noise, min(evaluations, steps)))
     evaluate = spread(limit, steps, evaluations)
     count = int(evaluate.sum())
     if count <= evaluations:
         return Choice(evaluate)
     name = type(scheduler).__name__
     return Choice(evaluate, f"{count} steps are evaluated, not {evaluations}: with {name}, {limit.why}")
+
+
+def levels(scheduler: Any, steps: int) -> tuple[float, ...] | None:
+    """Return the noise levels of a scheduler's last ``steps`` steps and of the end, from at most 1 down to 0.
+
+    They are shares of noise in a mixture with data: what flow matching calls sigma, and `flow_time` of other
+    schedulers' noise levels. None where they cannot be told or do not fall, as where a step has two stages.
+    """
+    sigmas, timesteps = getattr(scheduler, "sigmas", None), scheduler.timesteps
+    config = getattr(scheduler, "config", {})
+    if sigmas is not None and len(sigmas) == len(timesteps) + 1:
+        noise = np.asarray([float(sigma) for sigma in sigmas])
+        if not (config.get("use_flow_sigmas") or type(scheduler).__name__.startswith("FlowMatch")):
+            noise = schedules.flow_time(noise)
+    elif getattr(scheduler, "alphas_cumprod", None) is not None:
+        kept = np.asarray([float(scheduler.alphas_cumprod[int(time)]) for time in timesteps])
+        noise = schedules.flow_time([*np.sqrt(1.0 / kept - 1.0), 0.0])
+    else:
+        return None
+    noise = noise[-steps - 1 :]
+    return tuple(noise.tolist()) if len(noise) == steps + 1 and (np.diff(noise) < 0.0).all() else None
+
+
+@functools.lru_cache(maxsize=64)
+def _balanced(noise: tuple[float, ...], evaluations: int) -> schedules.Mask:
+    return schedules.balanced(noise, evaluations)
 
 
 def refusal(scheduler: Any, steps: int) -> str:

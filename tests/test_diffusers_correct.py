@@ -1,0 +1,273 @@
+"""The corrector under diffusers' schedulers: skipped steps are taken again, as a loop by hand would take them."""
+
+import copy
+import gc
+import inspect
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+
+from spectral_forecast import Corrector, Newton, combine, schedules
+from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers._correct import LIMIT, Step
+from spectral_forecast.adapters.diffusers._schedulers import levels
+
+# NumPy's, of what diffusers' multistep schedulers do.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
+]
+
+STEPS = 20
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+SCHEDULERS = {
+    "Euler, flow": lambda: FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "UniPC, flow": lambda: UniPCMultistepScheduler(**FLOW),
+    "DPM++ 2M, flow": lambda: DPMSolverMultistepScheduler(**FLOW),
+    "DEIS, flow": lambda: DEISMultistepScheduler(**FLOW),
+    "Euler": EulerDiscreteScheduler,
+    "DDIM": lambda: DDIMScheduler(clip_sample=False),
+    "UniPC": UniPCMultistepScheduler,
+}
+
+
+class Field(torch.nn.Module):
+    """A network of which nothing matters but that its output is smooth in time and in the sample."""
+
+    def forward(self, sample, timestep):
+        time = timestep.double() / 1000.0
+        return torch.tanh(sample) * (1.0 + torch.sin(3.0 * time)) + torch.cos(4.0 * time)
+
+
+@pytest.fixture(params=SCHEDULERS)
+def scheduler(request):
+    return SCHEDULERS[request.param]()
+
+
+@pytest.fixture
+def noise():
+    return torch.randn(2, 5, dtype=torch.float64, generator=torch.manual_seed(0))
+
+
+def draw(network, scheduler, x, steps=STEPS, *, change=None, **options):
+    scheduler.set_timesteps(steps)
+    for number, time in enumerate(scheduler.timesteps):
+        x = scheduler.step(network(x, time), time, x, return_dict=False, **options)[0]
+        x = x if change is None else change(number, x)
+    return x
+
+
+def taken(make, outputs, x):
+    """The sample after steps with these outputs, by a scheduler that never did anything else."""
+    scheduler = make()
+    scheduler.set_timesteps(STEPS)
+    for output, time in zip(outputs, scheduler.timesteps, strict=False):
+        x = scheduler.step(output, time, x, return_dict=False)[0]
+    return x
+
+
+def by_hand(make, x0, evaluate, degree=2, damping=1.0):
+    """Predict, evaluate, correct, with the whole run taken again from its beginning at every step."""
+    field, times = Field(), make()
+    times.set_timesteps(STEPS)
+    outputs, seen, parts = [], [], []
+    for step, time in enumerate(times.timesteps):
+        x = taken(make, outputs, x0)
+        if not evaluate[step]:
+            weights = Newton(1).weights([float(k) for k, _ in seen], float(step))
+            outputs.append(combine(weights, [v for _, v in seen]))
+            continue
+        arrived = field(x, time)
+        skipped = range(seen[-1][0] + 1, step) if seen else range(0)
+        nodes = [*seen[-degree:], (step, arrived)]
+        # Newton's rule through the nodes, the newest of them in the future of the skipped step.
+        ends = np.array([float(k) for k, _ in nodes])
+        better = {}
+        for j in skipped:
+            shares = [np.prod([(j - b) / (a - b) for b in ends if b != a]) for a in ends]
+            better[j] = sum(share * v for share, (_, v) in zip(shares, nodes, strict=True))
+        if skipped:
+            missed = max(float((better[j] - outputs[j]).norm() / better[j].norm()) for j in skipped)
+            parts.append(damping / (1.0 + (missed / LIMIT) ** 2))
+            for j in skipped:
+                outputs[j] = outputs[j] + parts[-1] * (better[j] - outputs[j])
+        outputs.append(arrived)
+        seen.append((step, arrived))
+    return taken(make, outputs, x0), parts
+
+
+@pytest.mark.parametrize("corrector", [Corrector(), Corrector(degree=3), Corrector(degree=1, damping=0.5)])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_agrees_with_a_loop_by_hand(name, corrector, noise):
+    network, scheduler = Field(), SCHEDULERS[name]()
+    accelerate(network, evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=corrector)
+    result = draw(network, scheduler, noise)
+    evaluate = np.zeros(STEPS, dtype=bool)
+    evaluate[report(network).evaluated["call 0"]] = True
+    expected, parts = by_hand(SCHEDULERS[name], noise, evaluate, corrector.degree, corrector.damping)
+    # diffusers' multistep schedulers work with coefficients in single precision.
+    assert torch.allclose(result, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    assert np.allclose([part for _, _, part in report(network).corrections], parts, rtol=1e-4)
+    assert len(parts) >= 3
+    plain = accelerate(restore(network), evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=None)
+    assert not torch.allclose(draw(plain, scheduler, noise), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name.endswith("flow")])
+def test_is_closer_to_the_full_run(name, noise):
+    scheduler = SCHEDULERS[name]()
+    full, network = draw(Field(), scheduler, noise), Field()
+    errors = {}
+    for corrector in (None, Corrector()):
+        accelerate(network, evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=corrector)
+        errors[corrector] = float((draw(network, scheduler, noise) - full).norm())
+        restore(network)
+    assert errors[Corrector()] < 0.9 * errors[None]
+
+
+def test_evaluating_every_step_changes_no_bit(scheduler, noise):
+    full, network = draw(Field(), scheduler, noise), Field()
+    accelerate(network, evaluations=STEPS, scheduler=scheduler)
+    assert torch.equal(draw(network, scheduler, noise), full)
+    assert report(network).corrections == []
+
+
+def test_running_twice_is_running_once(scheduler, noise):
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    first = draw(network, scheduler, noise)
+    draw(network, scheduler, 2.0 * noise, steps=13)
+    assert torch.equal(draw(network, scheduler, noise), first)
+
+
+def test_an_aborted_run_poisons_nothing(scheduler, noise):
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    first = draw(network, scheduler, noise)
+
+    def stop(number, _x):
+        if number == 10:
+            raise KeyboardInterrupt
+        return _x
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(network, scheduler, noise, change=stop)
+    assert torch.equal(draw(network, scheduler, noise), first)
+
+
+def test_restore_leaves_the_scheduler_as_it_was(scheduler, noise):
+    full, before = draw(Field(), scheduler, noise), set(vars(scheduler))
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    draw(network, scheduler, noise)
+    gone = weakref.ref(scheduler.step)
+    assert isinstance(scheduler.step, Step)
+    restore(network)
+    assert set(vars(scheduler)) == before
+    assert torch.equal(draw(network, scheduler, noise), full)
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_steps_by_itself(scheduler, noise, make):
+    full = draw(Field(), scheduler, noise)
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    first = draw(network, scheduler, noise)
+    other = make(scheduler)
+    assert torch.equal(draw(Field(), other, noise), full)
+    assert other.step.__self__ is other
+    assert torch.equal(draw(network, scheduler, noise), first)
+
+
+def test_another_scheduler_takes_over(noise):
+    pipe = type("Holder", (), {})()
+    pipe.scheduler = old = SCHEDULERS["Euler, flow"]()
+    network = accelerate(Field(), evaluations=8, scheduler=old)
+    network._diffusers_hook.get_hook("spectral_forecast").scheduler = lambda: pipe.scheduler
+    draw(network, old, noise)
+    pipe.scheduler = SCHEDULERS["UniPC, flow"]()
+    draw(network, pipe.scheduler, noise)
+    assert "step" not in vars(old)
+    assert isinstance(pipe.scheduler.step, Step)
+    assert report(network).corrections
+
+
+def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, noise):
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    draw(network, scheduler, noise, change=lambda _number, x: x + 0.01)
+    assert report(network).corrections == []
+    assert report(network).evaluations == 8
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (DDPMScheduler, {}),
+        (lambda: FlowMatchHeunDiscreteScheduler(shift=3.0), {}),
+        (DDIMScheduler, {"eta": 1.0}),
+        (EulerDiscreteScheduler, {"s_churn": 0.5}),
+    ],
+)
+def test_noise_and_second_stages_are_not_taken_again(make, options, noise):
+    scheduler = make()
+    network = accelerate(Field(), evaluations=10, scheduler=scheduler)
+    draw(network, scheduler, noise, generator=torch.manual_seed(0), **options) if options else draw(
+        network, scheduler, noise
+    )
+    assert report(network).corrections == []
+
+
+def test_pipelines_see_the_schedulers_own_signature(scheduler, noise):
+    before = inspect.signature(scheduler.step)
+    draw(accelerate(Field(), evaluations=8, scheduler=scheduler), scheduler, noise)
+    assert inspect.signature(scheduler.step) == before
+
+
+def test_nothing_is_kept_after_a_pipelines_call(noise):
+    scheduler = SCHEDULERS["Euler, flow"]()
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    draw(network, scheduler, noise)
+    network._diffusers_hook.reset_stateful_hooks()  # what a pipeline does when it ends
+    assert (scheduler.step.outputs, scheduler.step.skipped, scheduler.step.start) == ([], [], None)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "DEIS, flow"])
+def test_levels_fall_from_noise_to_data(name):
+    scheduler = SCHEDULERS[name]()
+    scheduler.set_timesteps(STEPS)
+    noise = levels(scheduler, STEPS)
+    assert 0.9 < noise[0] <= 1.0
+    assert noise[-1] == 0.0
+    assert (np.diff(noise) < 0.0).all()
+    assert levels(scheduler, 7) == noise[-8:]
+
+
+def test_levels_of_flow_matching_are_its_sigmas():
+    scheduler = SCHEDULERS["Euler, flow"]()
+    scheduler.set_timesteps(STEPS)
+    assert np.allclose(levels(scheduler, STEPS), scheduler.sigmas.numpy())
+    assert schedules.balanced(levels(scheduler, STEPS), 8).sum() == 8
+
+
+def test_levels_that_do_not_fall_are_none_and_steps_are_even(noise):
+    scheduler = SCHEDULERS["DEIS, flow"]()  # its last step does not move
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler)
+    draw(network, scheduler, noise)
+    assert levels(scheduler, STEPS) is None
+    assert report(network).evaluated["call 0"] == np.flatnonzero(schedules.even(STEPS, 8)).tolist()
+
+
+def test_bad_correctors():
+    with pytest.raises(TypeError, match="`corrector` is int; write a Corrector, or None"):
+        accelerate(Field(), evaluations=8, scheduler=DDIMScheduler(), corrector=2)
