@@ -68,7 +68,7 @@ def test_every_scheduler_runs_within_its_limits(name, velocity):
         images = draw(kind, network, scheduler, [3], steps=steps)
         assert not torch.equal(images, full)
         evaluate = np.isin(np.arange(report(network).steps), report(network).evaluated["call 0"])
-        assert evaluate[len(evaluate) - allowed.tail :].all()
+        assert allowed.correct or evaluate[len(evaluate) - allowed.tail :].all()
         assert longest(evaluate) <= (len(evaluate) if allowed.max_skip is None else allowed.max_skip)
         assert report(network).evaluations + len(report(network).forecast["call 0"]) == kind.calls(steps)
         count = int(evaluate.sum())

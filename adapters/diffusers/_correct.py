@@ -38,7 +38,11 @@ class Correction:
 
     def attach(self, scheduler: Any) -> None:
         """Correct the steps of this scheduler, and no other's."""
-        if self.corrector is not None and not isinstance(vars(scheduler).get("step"), Step):
+        if self.corrector is None:
+            return
+        if isinstance(vars(scheduler).get("step"), Step):
+            scheduler.step.begin()
+        else:
             self.detach()
             self.scheduler = scheduler
             scheduler.step = Step(scheduler, self.sessions, self.corrector)
@@ -80,8 +84,7 @@ class Step:
         self.scheduler = scheduler
         self.sessions = sessions
         self.corrector = corrector
-        self.counts = self._counts()
-        self.forget()
+        self.begin()
 
     @property
     def __signature__(self) -> inspect.Signature:  # pipelines ask whether it takes `eta` and `generator`
@@ -124,6 +127,11 @@ class Step:
     def _most(self) -> int:
         """How many outputs the corrector asks for, besides the one that arrives."""
         return self.corrector.degree if self.corrector.kernel is None else len(self.scheduler.timesteps)
+
+    def begin(self) -> None:
+        """Begin a run, in which only what the networks do from now on counts."""
+        self.counts = self._counts()
+        self.forget()
 
     def forget(self) -> None:
         """Begin anew: nothing is known of the steps before."""

@@ -25,7 +25,7 @@ class Limits(NamedTuple):
     max_skip : int or None
         Most forecasts in a row; 0 where every step is evaluated, None where no limit was found.
     tail : int
-        Last steps that are evaluated.
+        Last steps that are evaluated, but where a balanced schedule decides that.
     why : str
         In words.
     correct : bool
@@ -39,6 +39,7 @@ class Limits(NamedTuple):
 
 
 _SMOOTH = Limits(None, 2, "its steps are a smooth function of time", correct=True)
+_SMOOTH_BUT_UNCORRECTED = Limits(None, 2, _SMOOTH.why)
 _TWO_STAGES = Limits(None, 2, "it is as smooth; each of its two stages is a step of its own")
 _NOISY = Limits(1, 2, "it adds noise at every step, which moves the sample off a longer forecast")
 _NOISY_STAGES = Limits(0, 0, "it adds noise at every step, and forecasts of its two stages are poor")
@@ -57,14 +58,13 @@ _KNOWN: dict[str, Limits] = {
             "DDIMScheduler",
             "DEISMultistepScheduler",
             "DPMSolverMultistepScheduler",
-            "DPMSolverSinglestepScheduler",
             "EulerDiscreteScheduler",
             "FlowMatchEulerDiscreteScheduler",
-            "PNDMScheduler",
             "UniPCMultistepScheduler",
         ),
         _SMOOTH,
     ),
+    **dict.fromkeys(("DPMSolverSinglestepScheduler", "PNDMScheduler"), _SMOOTH_BUT_UNCORRECTED),
     **dict.fromkeys(("FlowMatchHeunDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler"), _TWO_STAGES),
     **dict.fromkeys(
         ("DDPMParallelScheduler", "DDPMScheduler", "EulerAncestralDiscreteScheduler", "SASolverScheduler"), _NOISY
