@@ -55,7 +55,9 @@ def train(model: ModuleType, recipe: Recipe, folder: Path) -> None:
     """
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
-    network = model.NETWORK(**model.CONFIG)  # in evaluation mode: diffusers' DiT would else drop classes once more
+    network = model.NETWORK(
+        **model.CONFIG
+    ).eval()  # in training mode diffusers' DiT drops classes by itself, in each block
     average = torch.optim.swa_utils.AveragedModel(network, avg_fn=running_mean)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
