@@ -21,8 +21,8 @@ from spectral_forecast.benchmarks import stored
 GUIDANCES = (1.0, 2.0, 4.0)
 DATA = {
     "photographs": "32 × 32 pieces, half of them mirrored, of eight pictures of scikit-image (astronaut, brick, "
-    "camera, chelsea, coffee, grass, gravel, rocket; public domain or CC0, all inside its package), reduced to 96 pixels "
-    "along the shorter side",
+    "camera, chelsea, coffee, grass, gravel, rocket; public domain or CC0, all inside its package), reduced to 96 "
+    "pixels along the shorter side",
     "moving_digits": "scikit-learn's 1797 handwritten digits, 8 × 8, crossing a black field of 16 × 16 along a row or "
     "a column in 8 frames",
     "digits_ddim": "scikit-learn's 1797 handwritten digits, enlarged to 16 × 16",
