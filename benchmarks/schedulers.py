@@ -104,8 +104,8 @@ def page(rows: dict[str, dict[str, float]]) -> str:
 
 Written by `python -m spectral_forecast.benchmarks.schedulers`. What `accelerate(evaluations=)` keeps to, by
 `adapters.diffusers.limits(scheduler)`; where that needs more evaluations than were asked for, the report says so. A
-plan is followed whatever the scheduler. Where any number of forecasts in a row is allowed, the schedule is balanced over the
-scheduler's noise levels, if these fall from step to step, and decides by itself which last steps are evaluated.
+plan is followed whatever the scheduler. Where any number of forecasts in a row is allowed, the schedule is balanced
+over the scheduler's noise levels, if these fall from step to step, and decides by itself which last steps to evaluate.
 
 {limits_table()}
 
@@ -124,9 +124,9 @@ networks predict noise call the same network, its velocity turned into the noise
 (`benchmarks/any_scheduler.py`). After the stroke: the same scheduler with as many evaluations in fewer steps; where it
 draws noise, it draws another.
 
-"even" is `schedules.even`, what `accelerate(pipe, evaluations=14)` does without noise levels; "growing" is the published schedule;
-"n in a row" evaluates the first three steps, the last two, and every (n + 1)-th between. Evaluations:
-{", ".join(f"{way} {counts[way]}" for way in first)}.
+"even" is `schedules.even`, what `accelerate(pipe, evaluations=14)` does without noise levels; "growing" is the
+published schedule; "n in a row" evaluates the first three steps, the last two, and every (n + 1)-th between.
+Evaluations: {", ".join(f"{way} {counts[way]}" for way in first)}.
 
 {_table(rows, first)}
 
