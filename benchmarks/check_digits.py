@@ -69,7 +69,7 @@ scratch by flow matching on scikit-learn's 1797 handwritten digits, enlarged to 
 tenth of the batch, so that guidance works. Training images are shifted by up to one pixel and wrap around, which the
 model has learnt: some samples show a bright line at an edge.
 
-`python -m spectral_forecast.benchmarks.train_digits` repeats it: seed {facts["seed"]}, {facts["updates"]} updates of
+`python -m spectral_forecast.benchmarks.train digits` repeats it: seed {facts["seed"]}, {facts["updates"]} updates of
 {facts["batch"]} images, {facts["seconds"] / 60:.0f} minutes on {facts["threads"]} CPU threads that were shared with
 other work. Weights are stored in half precision.
 

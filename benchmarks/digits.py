@@ -6,37 +6,44 @@ own ``context_embedder`` turns into its learnt embedding; index 10 is "no class"
 """
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel, UniPCMultistepScheduler
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+
+from spectral_forecast.benchmarks import noising, stored
 
 __all__ = [
     "CLASSES",
+    "NAME",
+    "NETWORK",
     "SHIFT",
     "SIZE",
     "classifier",
+    "corrupt",
     "dataset",
     "embed",
+    "examples",
     "images",
+    "inputs",
     "noise",
     "pack",
     "pipeline",
+    "read",
     "sample",
     "token_ids",
     "transformer",
 ]
 
+NAME = "digits_flux"
+NETWORK = FluxTransformer2DModel
 SIZE = 16
 CLASSES = 10
 SHIFT = 3.0
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = stored.WEIGHTS
 CONFIG: dict[str, Any] = {
     "patch_size": 1,
     "in_channels": 4,
@@ -83,21 +90,47 @@ def classifier() -> tuple[Any, float]:
     return model, float(model.score(test_x, test_y))
 
 
+def examples(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random packed images (count, 64, 4) to train on, all shifted by up to one pixel, and their classes (count,)."""
+    pixels, classes = (torch.from_numpy(part) for part in dataset())
+    pick = torch.randint(len(pixels), (count,), generator=generator)
+    shift = torch.randint(-1, 2, (2,), generator=generator).tolist()
+    return pack(torch.roll(pixels[pick], shifts=shift, dims=(1, 2))), classes[pick]
+
+
+def corrupt(clean: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noisy images, flow times and velocities to learn from; see `noising.flow`."""
+    return noising.flow(clean, generator, centre=0.3)
+
+
+def read(samples: torch.Tensor) -> NDArray[np.int64]:
+    """Which digits the classifier reads in images (n, 16, 16)."""
+    model, _ = classifier()
+    return np.asarray(model.predict(samples.reshape(len(samples), -1).numpy()))
+
+
 def embed(classes: Any) -> Conditions:
     """The one-hot conditions of ``classes`` (n,), each 0 to 9, or 10 for "no class"."""
     pooled = torch.nn.functional.one_hot(torch.as_tensor(classes, dtype=torch.int64), CLASSES + 1).float()
     return Conditions(pooled[:, None, :], pooled)
 
 
+def inputs(noisy: torch.Tensor, sigma: torch.Tensor, classes: torch.Tensor) -> dict[str, Any]:
+    """What the network is called with at flow times ``sigma`` (n,) between 0, data, and 1, noise."""
+    condition, (image_ids, text_ids) = embed(classes), token_ids()
+    return {
+        "hidden_states": noisy,
+        "timestep": sigma,
+        "encoder_hidden_states": condition.prompt_embeds,
+        "pooled_projections": condition.pooled_prompt_embeds,
+        "img_ids": image_ids,
+        "txt_ids": text_ids,
+    }
+
+
 def transformer() -> FluxTransformer2DModel:
     """The trained network in evaluation mode. Weights are stored in half precision and computed in float32."""
-    config = json.loads((WEIGHTS / "digits_flux.json").read_text())["config"]
-    # `skip_init` saves the random initialisation that the stored weights would overwrite.
-    with torch.device("meta"):
-        model = FluxTransformer2DModel(**{**config, "axes_dims_rope": tuple(config["axes_dims_rope"])})
-    state = load_file(WEIGHTS / "digits_flux.safetensors")
-    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
-    return model.eval().requires_grad_(requires_grad=False)
+    return stored.load(NAME, NETWORK, CONFIG)
 
 
 def pipeline(model: FluxTransformer2DModel | None = None, *, scheduler: str = "euler") -> FluxPipeline:
