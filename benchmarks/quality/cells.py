@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import spectral_forecast as sf
 from spectral_forecast.benchmarks import stored
 from spectral_forecast.benchmarks.quality import sampling
-from spectral_forecast.benchmarks.quality.fields import MODELS, Field, Grid, grid
+from spectral_forecast.benchmarks.quality.fields import MODELS, Field, FlowField, Grid, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS, Method
 
 __all__ = ["CELLS", "FINE", "SAMPLES", "Cell", "measure"]
@@ -117,12 +117,15 @@ class Bench:
 
     def sample(self, method: Method, budget: int, profile: sf.Profile, changes: NDArray[np.float64]) -> sampling.Sample:
         """Sample by a method with so many evaluations."""
-        velocity, noise = self.field(), self.noise()
+        velocity: Field | FlowField = self.field()
+        noise = self.noise()
         if method.rule == "euler":
             return sampling.full(velocity, grid(self.model, budget, self.cell.shift), noise)
         if method.solver:
             return sampling.solve(velocity, method.rule, budget, self.cell.shift, noise)
         steps = self.grid if method.fine == 1 else self.finer(method.fine)
+        if method.velocity:
+            velocity, steps = FlowField(velocity), steps.flow()
         mask = method.mask(steps, budget, changes, profile)
         run = method.run(steps, mask, profile)
         if method.place == "features" and self.model.splits:
@@ -168,7 +171,10 @@ def measure(cell: Cell, folder: Path, methods: tuple[Method, ...] = METHODS, *, 
     torch.set_num_threads(1)
     path = folder / f"{_key(cell)}.json"
     known = json.loads(path.read_text()) if path.exists() and not again else {}
-    wanted = [(method, budget) for method in methods for budget in cell.budgets(method)]
+    flow = MODELS[cell.model].predicts == "flow"
+    wanted = [
+        (method, budget) for method in methods if not (flow and method.velocity) for budget in cell.budgets(method)
+    ]
     keys = {(method.name, budget): f"{method!r}, {budget}" for method, budget in wanted}
     if any(key not in known for key in keys.values()) or "cell" not in known:
         bench = Bench(cell, folder)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spectral_forecast import schedules
 
-__all__ = ["MODELS", "Field", "Grid", "Model", "grid"]
+__all__ = ["MODELS", "Field", "FlowField", "Grid", "Model", "grid"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class Grid:
         """The clock of noise levels, as keywords for `make_plan`."""
         return {"times": -self.lengths[:-1], "span": (-self.lengths[0], -self.lengths[-1])}
 
+    def flow(self) -> "Grid":
+        """The same run of a model of noise in flow time, where y is the sample of a `FlowField`."""
+        scales = (1.0 + self.levels) / np.sqrt(1.0 + self.levels**2)
+        return Grid(self.lengths, self.lengths, self.times, scales)
+
 
 def grid(model: Model, steps: int, shift: float) -> Grid:
     """Return equal steps of the model's own time, for flow matching shifted; longer grids hold the shorter ones."""
@@ -141,3 +146,24 @@ class Field:
             root = (1.0 + level**2) ** 0.5
             out = out / root + x * (level / root)
         return out
+
+
+class FlowField:
+    """A model of noise as one of flow matching: its velocity is the predicted noise less the predicted data.
+
+    Both are constant in a step of DDIM, so that DDIM is Euler's method in flow time, too.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self.field, self.model, self.network = field, field.model, field.network
+
+    @property
+    def calls(self) -> int:
+        """Evaluations so far."""
+        return self.field.calls
+
+    def __call__(self, x: torch.Tensor, level: float, time: float) -> torch.Tensor:
+        """Return the velocity at flow time ``level`` below 1; ``x`` has the variance that the network knows."""
+        sigma = level / (1.0 - level)
+        y = x * ((1.0 + sigma**2) ** 0.5 / (1.0 + sigma))
+        return (self.field(x, sigma, time) - y) / (1.0 - level)

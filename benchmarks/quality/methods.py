@@ -1,7 +1,7 @@
 """Which methods are compared? One table: a forecaster, a schedule, a place, a corrector; or another solver."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Method:
         Whether it is run with every budget, or with 8 and 14 (of fewer steps: 7) only.
     fine : int
         Forecast on a grid with this many times the steps.
+    velocity : bool
+        Of a model of noise, forecast the velocity of flow matching instead, in flow time. Others have it anyway.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Method:
     corrector: sf.Corrector | None = None
     everywhere: bool = False
     fine: int = 1
+    velocity: bool = field(default=False, repr=False)  # it is in the name
 
     @property
     def solver(self) -> bool:
@@ -121,6 +124,10 @@ DEFAULTS = (
     "linear, balanced, corrector",
     "linear + quadratic, balanced",
     "linear + quadratic, balanced, corrector",
+    "linear, balanced, velocity",
+    "linear, balanced, velocity, corrector",
+    "linear + quadratic, balanced, velocity",
+    "linear + quadratic, balanced, velocity, corrector",
 )
 _FEATURES = {"clock": "steps", "place": "features"}
 
@@ -145,6 +152,10 @@ METHODS = (
     Method(DEFAULTS[1], sf.Newton(1), "balanced", corrector=CORRECTOR, everywhere=True),
     Method(DEFAULTS[2], HALF, "balanced", everywhere=True),
     Method(DEFAULTS[3], HALF, "balanced", corrector=CORRECTOR, everywhere=True),
+    Method(DEFAULTS[4], sf.Newton(1), "balanced", everywhere=True, velocity=True),
+    Method(DEFAULTS[5], sf.Newton(1), "balanced", corrector=CORRECTOR, everywhere=True, velocity=True),
+    Method(DEFAULTS[6], HALF, "balanced", everywhere=True, velocity=True),
+    Method(DEFAULTS[7], HALF, "balanced", corrector=CORRECTOR, everywhere=True, velocity=True),
     Method("profile of another run", "profile", "profile"),
     Method("Spectrum, w = 0.5, on outputs", sf.spectrum(0.5), "growing", clock="steps"),
     Method("Spectrum, w = 0.5, balanced", sf.spectrum(0.5), "balanced", **_FEATURES),
@@ -156,4 +167,6 @@ METHODS = (
     Method("analytic kernel, balanced", sf.AnalyticKernel(), "balanced"),
     Method("linear, balanced, corrector, 200 steps", sf.Newton(1), "balanced", corrector=CORRECTOR, fine=4),
     Method("linear + quadratic, balanced, corrector, 200 steps", HALF, "balanced", corrector=CORRECTOR, fine=4),
+    Method(f"{DEFAULTS[5]}, 200 steps", sf.Newton(1), "balanced", corrector=CORRECTOR, fine=4, velocity=True),
+    Method(f"{DEFAULTS[7]}, 200 steps", HALF, "balanced", corrector=CORRECTOR, fine=4, velocity=True),
 )

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from spectral_forecast.benchmarks.quality.fields import MODELS
 from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS
 from spectral_forecast.benchmarks.tables import markdown
 
 __all__ = ["RESULTS", "compact", "page", "pictures", "read"]
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality.json"
-CHOSEN_ON = ("digits", "photographs")
+CHOSEN_ON = ("digits", "photographs", "digits_ddim")
 EULER, UNIPC, DPM = "Euler or DDIM", "UniPC, order 2", "DPM++ 2M"
 SPECTRUM = "Spectrum, w = 0.5"
 HARD = (10.0, 28.0)
@@ -92,10 +93,16 @@ def compact(measured: list[dict[str, Any]]) -> dict[str, Any]:
 
 def read(results: dict[str, Any]) -> list[Measured]:
     """Return the cells of committed results."""
-    return [
-        Measured(cell["full"], {(name, budget): Row(name, budget, *rest) for name, budget, *rest in cell["rows"]})
-        for cell in results["cells"]
-    ]
+    cells = []
+    for cell in results["cells"]:
+        rows = {(name, budget): Row(name, budget, *rest) for name, budget, *rest in cell["rows"]}
+        for method in METHODS:  # what flow matching forecasts is a velocity
+            same = {key: row for key, row in rows.items() if key[0] == method.name.replace(", velocity", "")}
+            rows |= {
+                (method.name, budget): row for (_, budget), row in same.items() if (method.name, budget) not in rows
+            }
+        cells.append(Measured(cell["full"], rows))
+    return cells
 
 
 def default(cells: list[Measured]) -> str:
@@ -147,9 +154,10 @@ def page(results: dict[str, Any]) -> str:
             hard=len(hard),
             long=len(long),
             ours=ours,
-            chosen=" and ".join(CHOSEN_ON),
+            chosen=", ".join(CHOSEN_ON),
         ),
         "## What holds and what does not\n\n" + _done(cells, ours, plain),
+        "## Which forecaster, where, which schedule\n\n" + _findings(long, hard),
         "## Where the default loses\n\n" + _losses(cells, ours, plain),
         "## Which default\n\n" + _choice(cells, ours),
         "## Forecaster, schedule, corrector, place\n\n" + _ablation(long, hard),
@@ -244,6 +252,45 @@ def _solvers(cell: Measured) -> list[float]:
     return [cell.rows[name, 14].fine for name in (UNIPC, DPM)]
 
 
+def _findings(long: list[Measured], hard: list[Measured]) -> str:
+    """What each choice is worth, and the candidates by budget."""
+
+    def worth(method: str, other: str, budget: int) -> str:
+        gains = [cell.rows[method, budget].psnr - cell.rows[other, budget].psnr for cell in long]
+        return f"{_mean(gains):+.1f} dB ({min(gains):+.1f} to {max(gains):+.1f})"
+
+    def both(method: str, other: str) -> str:
+        return f"{worth(method, other, 8)} with 8 evaluations, {worth(method, other, 14)} with 14"
+
+    easy = [cell for cell in long if not cell.hard]
+    budgets = long[0].budgets(DEFAULTS[0])
+    lines = [["candidate", *(f"{kind}, {budget}" for kind in ("easy", "hard") for budget in budgets)]]
+    for name in (EULER, UNIPC, SPECTRUM, *DEFAULTS):
+        means = [_mean(cell.rows[name, budget].psnr for cell in group) for group in (easy, hard) for budget in budgets]
+        lines.append([name, *(f"{mean:.1f}" for mean in means)])
+    return f"""Mean over the cells of 50 steps, least and largest in brackets:
+
+- schedule, linear forecasts of outputs: balanced instead of even {both("linear, balanced", "linear, even")}; instead of
+  growing {both("linear, balanced", "linear, growing")};
+- schedule, Spectrum's forecasts: balanced instead of growing {both("Spectrum, w = 0.5, balanced", SPECTRUM)};
+- forecaster, balanced: linear instead of Spectrum's {both("linear, balanced", "Spectrum, w = 0.5, balanced")}; instead
+  of the analytic kernel {both("linear, balanced", "analytic kernel, balanced")};
+- corrector: on linear forecasts {both(DEFAULTS[1], DEFAULTS[0])}; on linear + quadratic ones
+  {both(DEFAULTS[3], DEFAULTS[2])};
+- what is forecast of models of noise: the velocity instead of the noise, linear, balanced
+  {both("linear, balanced, velocity", "linear, balanced")}; with the corrector
+  {both("linear, balanced, velocity, corrector", "linear, balanced, corrector")} (nothing changes in flow matching: 0);
+- corrector, on velocities: linear {both(DEFAULTS[5], DEFAULTS[4])}; linear + quadratic
+  {both(DEFAULTS[7], DEFAULTS[6])};
+- order: half of it quadratic, with the corrector {both(DEFAULTS[3], DEFAULTS[1])};
+- place: features instead of outputs, linear, no corrector
+  {both("linear, balanced, on features", "linear, balanced")} (the U-Net has no features and counts as 0).
+
+PSNR by budget, in dB:
+
+{markdown(lines)}"""
+
+
 def _losses(cells: list[Measured], ours: str, plain: str) -> str:
     """The cells in which the default is not the best choice."""
     words = [
@@ -278,7 +325,7 @@ def _choice(cells: list[Measured], ours: str) -> str:
     best = max(DEFAULTS, key=lambda name: _mean(_all(others, name))) if others else ours
     said = "It is the best of the four on the others, too." if best == ours else f"On the others the best is: {best}."
     return (
-        f"PSNR in dB against the full run, mean over all cells and budgets. Chosen on {' and '.join(CHOSEN_ON)}: "
+        f"PSNR in dB against the full run, mean over all cells and budgets. Chosen on {', '.join(CHOSEN_ON)}: "
         f"**{ours}**. {said}\n\n" + markdown(lines)
     )
 
@@ -300,12 +347,14 @@ def _ablation(long: list[Measured], hard: list[Measured]) -> str:
 
 
 def _by_cell(cells: list[Measured], model: str) -> str:
-    """One model's table: a row for each method, PSNR with its spread for each cell and budget."""
+    """One model's tables: a row for each method, PSNR with its spread for each cell and budget."""
     parts = []
     for cell in (cell for cell in cells if cell.model == model):
         budgets = sorted({budget for _, budget in cell.rows})
         lines = [["method", *map(str, budgets), "fine: " + str(14 if cell.long else 7)]]
         for method in METHODS:
+            if method.velocity and MODELS[model].predicts == "flow":
+                continue
             row = [_pm(cell.rows[key]) if (key := (method.name, budget)) in cell.rows else "" for budget in budgets]
             last = cell.rows[method.name, 14 if cell.long else 7]
             lines.append([method.name, *row, f"{last.fine:.1f} ± {last.fine_spread:.1f}"])
@@ -403,7 +452,10 @@ and 28 dB there.
   its threshold is the one that spends the budget: it knows more than it could.
 - Ours forecast the guided output on the clock of noise levels (in flow time for models of noise). "linear" is
   `Newton(1)`, "linear + quadratic" the mean of `Newton(1)` and `Newton(2)`, "balanced" `schedules.balanced`,
+  "velocity" turns the output of a model of noise into noise less data, in which DDIM is Euler's method in flow time;
   "corrector" `Corrector(degree=2)` with the guard at 0.2. "200 steps" forecasts on a grid four times as fine.
+- AB-Cache and FoCa take forecasts for evaluations in their recursion, which amplifies errors over gaps like these. DEIS
+  with flow sigmas is no better in [schedulers.md](schedulers.md).
 - "profile of another run": schedule and weights from one full run of the cell with other noise.
 - Every method spends exactly its budget; guided, an evaluation is of both branches.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import spectral_forecast as sf
-from spectral_forecast.benchmarks.quality.fields import Field, Grid
+from spectral_forecast.benchmarks.quality.fields import Field, FlowField, Grid
 from spectral_forecast.benchmarks.quality.methods import LIMIT
 
 __all__ = ["Sample", "forecast", "full", "on_features", "solve"]
@@ -38,7 +38,9 @@ class Sample:
 
 
 @torch.no_grad()
-def forecast(velocity: Field, grid: Grid, noise: torch.Tensor, run: sf.Run, *, keep: bool = False) -> Sample:
+def forecast(
+    velocity: Field | FlowField, grid: Grid, noise: torch.Tensor, run: sf.Run, *, keep: bool = False
+) -> Sample:
     """Sample with Euler's method, forecasting the outputs that ``run`` does not evaluate."""
     begin, before = time.process_time(), velocity.calls
     y, sample = noise / grid.scales[0], Sample(noise)
