@@ -325,14 +325,14 @@ def _choice(cells: list[Measured], ours: str) -> str:
     best = max(DEFAULTS, key=lambda name: _mean(_all(others, name))) if others else ours
     said = "It is the best of the four on the others, too." if best == ours else f"On the others the best is: {best}."
     noise = {model: [cell for cell in cells if cell.model == model] for model in ("digits_ddim", "digits_unet")}
+    means = {model: [_mean(_all(group, DEFAULTS[k])) for k in (1, 5)] for model, group in noise.items()}
     tested = "; ".join(
-        f"{model} {_mean(_all(group, DEFAULTS[1])):.2f} dB with noise, {_mean(_all(group, DEFAULTS[5])):.2f} with velocity"
-        for model, group in noise.items()
+        f"{model} {old:.2f} dB with noise, {new:.2f} with velocity" for model, (old, new) in means.items()
     )
     return (
         f"PSNR in dB against the full run, mean over all cells and budgets. Chosen on {', '.join(CHOSEN_ON)}: "
         f"**{ours}**. {said} Forecasting velocities of models of noise came in after "
-        f"the results of digits_ddim had been seen; digits_unet is the test of it. Linear forecasts with the corrector: "
+        "the results of digits_ddim had been seen; digits_unet is the test of it. Linear forecasts with the corrector: "
         f"{tested}.\n\n" + markdown(lines)
     )
 
@@ -393,8 +393,8 @@ def _others(long: list[Measured], ours: str) -> str:
                 ]
             )
     return (
-        "With 14 evaluations, mean over each model's cells of 50 steps. Accepted are samples in which a classifier reads "
-        "what was asked for. Seconds are of one processor core that does other things, too.\n\n" + markdown(lines)
+        "With 14 evaluations, mean over each model's cells of 50 steps. Accepted are samples in which a classifier "
+        "reads what was asked for. Seconds are of one processor core that does other things, too.\n\n" + markdown(lines)
     )
 
 
