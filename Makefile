@@ -2,10 +2,11 @@
 #   make demo   samples digits with a small trained FLUX transformer, full and accelerated; writes out/demo
 #   make test   runs every test
 #   make theory checks every statement on drawn cases and writes the report to out/theory
+#   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory test lint format clean
+.PHONY: demo theory bench-quality test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -13,6 +14,9 @@ demo: .venv/ready
 
 theory: .venv/ready
 	$(BIN)/python -m spectral_forecast.theory --out out/theory
+
+bench-quality: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m spectral_forecast.benchmarks.quality
 
 # Files are not split: the blocks of a Markdown page are one program.
 test: .venv/ready

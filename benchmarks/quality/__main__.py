@@ -1,0 +1,39 @@
+"""Measure the cells that were not measured before, and write the results, the pictures and the page."""
+
+import argparse
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from spectral_forecast.benchmarks.quality.cells import CELLS, measure
+from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m spectral_forecast.benchmarks.quality", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("out/quality"), help="what is measured is kept here")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="where quality.md and its images go")
+    parser.add_argument("--models", nargs="*", help="measure the cells of these only, and write nothing")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="measure everything again")
+    options = parser.parse_args()
+    cells = [cell for cell in CELLS if options.models is None or cell.model in options.models]
+    context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
+    with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
+        jobs = [pool.submit(measure, cell, options.folder, again=options.again) for cell in cells]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell"):
+            job.result()
+    if options.models is None:
+        results = compact([job.result() for job in jobs])
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, separators=(",", ":")).replace('[["', '\n[["').replace('],["', '],\n["'))
+        pictures(results, options.out / "images")
+        (options.out / "quality.md").write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from spectral_forecast import schedules
+from spectral_forecast.benchmarks.quality import cells, methods, page, sampling
+from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, measure
+from spectral_forecast.benchmarks.quality.fields import MODELS, grid
+from spectral_forecast.benchmarks.quality.methods import METHODS
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' solvers
+TINY = Cell("digits", 3.0, 4.0, "class", steps=12, samples=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("quality")
+
+
+@pytest.fixture(scope="module")
+def bench(folder):
+    return Bench(TINY, folder)
+
+
+@pytest.fixture(scope="module")
+def measured(folder):
+    return measure(TINY, folder)
+
+
+def test_every_method_spends_exactly_its_budget(measured):
+    flow = {method.name for method in METHODS if not method.velocity}
+    assert {row["method"] for row in measured["rows"]} == flow
+    assert [row["evaluations"] for row in measured["rows"]] == [row["budget"] for row in measured["rows"]]
+    page.compact([measured])
+
+
+def test_rows_of_too_many_evaluations_are_refused(measured):
+    cheat = {"cell": measured["cell"], "rows": [measured["rows"][0] | {"evaluations": 50}]}
+    with pytest.raises(ValueError, match="spent 50"):
+        page.compact([cheat])
+
+
+def test_what_is_measured_is_not_measured_again(measured, folder, monkeypatch):
+    monkeypatch.setattr(cells, "Bench", None)
+    assert measure(TINY, folder) == measured
+    with pytest.raises(TypeError):
+        measure(TINY, folder, (replace(METHODS[0], name="new"),))
+
+
+@pytest.mark.parametrize("name", ["linear, balanced, corrector", "FORA", "TeaCache-style gate", "DMD"])
+def test_a_fully_evaluated_run_is_the_full_run(bench, name):
+    method = next(method for method in METHODS if method.name == name)
+    again = bench.sample(method, TINY.steps, bench.profile(), bench.changes())
+    assert torch.equal(again.final, bench.full.final)
+    assert again.evaluations == TINY.steps
+
+
+def test_the_full_run_is_the_pipelines(bench):
+    digits = bench.model.module
+    pipe = digits.pipeline()
+    drawn = digits.sample(pipe, [0], steps=TINY.steps, guidance=4.0, seed=100, negative=5)
+    torch.testing.assert_close(digits.images(bench.full.final), drawn, atol=2e-5, rtol=0)
+
+
+def test_ddim_is_eulers_method_in_flow_time(folder):
+    bench = Bench(replace(TINY, model="digits_ddim", steps=5), folder)
+    method = next(method for method in METHODS if method.name == "linear, balanced, velocity, corrector")
+    again = bench.sample(method, 5, None, None)
+    torch.testing.assert_close(again.final, bench.full.final, atol=1e-4, rtol=0)
+    scheduler = DDIMScheduler(**bench.model.module.PATH, clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(5)
+    velocity, x = bench.field(), bench.noise()
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            level = (1.0 / scheduler.alphas_cumprod[t] - 1.0) ** 0.5
+            x = scheduler.step(velocity(x, float(level), float(t)), t, x).prev_sample
+    torch.testing.assert_close(bench.full.final, x, atol=2e-3, rtol=0)
+
+
+def test_comparing_with_itself_is_perfect_and_with_noise_is_not(bench):
+    same = bench.compare(bench.full)
+    assert same["psnr"] is None
+    assert same["error"] == [0.0, 0.0]
+    assert same["ssim"][0] == pytest.approx(1.0)
+    noise = bench.compare(sampling.Sample(bench.noise()))
+    assert noise["psnr"][0] < 15.0
+    assert noise["error"][0] > 0.5
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_longer_grids_hold_the_shorter_ones(name):
+    short, long = grid(MODELS[name], 10, 3.0), grid(MODELS[name], 40, 3.0)
+    for part in ("levels", "lengths", "scales"):
+        np.testing.assert_allclose(getattr(long, part)[::4], getattr(short, part), rtol=1e-12)
+    assert short.levels[-1] == 0.0
+    assert (np.diff(short.levels) < 0.0).all()
+
+
+@pytest.mark.parametrize("budget", [2, 5, 7, 13, 20])
+def test_fixed_intervals_and_the_gate_spend_the_budget(budget):
+    assert methods.every(20, budget, 1).sum() == budget
+    changes = np.random.default_rng(0).random(20)
+    mask = methods.gate(changes, budget)
+    assert mask.sum() == budget
+    assert mask[0]
+    assert mask[-1]
+
+
+def test_fixed_intervals_are_the_published_ones():
+    assert schedules.steps(methods.every(50, 13, 1)) == schedules.steps(schedules.every(50, 4))
+    assert schedules.steps(methods.every(50, 14, 3)) == schedules.steps(schedules.every(50, 4, warmup=3))
+
+
+def test_the_page_is_what_the_results_say():
+    results = json.loads(page.RESULTS.read_text())
+    assert [cell["full"]["name"] for cell in results["cells"]] == [cell.name for cell in CELLS]
+    assert page.page(results) == (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+
+
+def test_a_third_of_the_cells_is_hard():
+    long = [cell for cell in page.read(json.loads(page.RESULTS.read_text())) if cell.long]
+    assert 3 * sum(cell.hard for cell in long) >= len(long)
