@@ -14,7 +14,10 @@ from spectral_forecast.benchmarks.quality.fields import MODELS, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' solvers
+pytestmark = [  # inside diffusers' solvers
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
+]
 TINY = Cell("digits", 3.0, 4.0, "class", steps=12, samples=1)
 
 
