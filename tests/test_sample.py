@@ -41,6 +41,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import sampling
 from spectral_forecast.adapters.diffusers.sampling.processes import Share
 from spectral_forecast.cli import main
@@ -241,7 +242,10 @@ def test_every_prompt_gets_a_picture_and_its_statistics(full, fast):
     assert len(set(pictures(fast).values())) == len(PROMPTS)
     noted = statistics(fast, "00003")
     assert (noted["prompt"], noted["seed"], noted["files"]) == ("the sea", 3, ["00003.png"])
-    assert noted["report"]["evaluated"] == {"call 0": [0, 1, 4, 6, 7]}
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(8)
+    balanced = schedules.balanced(scheduler.sigmas.numpy(), 5)
+    assert noted["report"]["evaluated"] == {"call 0": np.flatnonzero(balanced).tolist()}
     assert (noted["evaluations"], noted["steps"], noted["report"]["events"]) == (5, 8, [])
     assert noted["arguments"]["guidance_scale"] == 2.0
     assert noted["versions"]["torch"] == torch.__version__
