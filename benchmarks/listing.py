@@ -60,7 +60,9 @@ def _schedulers() -> list[tuple[str, str]]:
     groups: dict[Limits, list[str]] = {}
     for name, kind in SCHEDULERS.items():
         limit = limits(kind.make(), eta=1.0 if name == "DDIM, eta = 1" else 0.0)
-        groups.setdefault(limit._replace(correct=False), []).append(name.removesuffix(", flow").replace(", ", " with "))
+        groups.setdefault(limit._replace(correct=False, tail=None), []).append(
+            name.removesuffix(", flow").replace(", ", " with ")
+        )
     words = {None: "any number of forecasts in a row", 0: "no forecasts", 1: "one forecast in a row"}
     most_first = sorted(groups, key=lambda limit: -math.inf if limit.max_skip is None else -limit.max_skip)
     return [

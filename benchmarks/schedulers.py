@@ -78,7 +78,7 @@ def limits_table() -> str:
         scheduler = kind.make()
         limit = limits(scheduler, eta=1.0 if name == "DDIM, eta = 1" else 0.0)
         skip = {None: "any number", 0: "none"}.get(limit.max_skip, f"{limit.max_skip}")
-        tail = "all" if limit.max_skip == 0 else str(limit.tail)
+        tail = "all" if limit.max_skip == 0 else "balanced" if limit.tail is None else str(limit.tail)
         lines.append(f"| {name} | `{type(scheduler).__name__}` | {skip} | {tail} | {limit.why} |")
     return "\n".join(lines)
 

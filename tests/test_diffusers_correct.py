@@ -38,9 +38,9 @@ SCHEDULERS = {
     "UniPC, flow": lambda: UniPCMultistepScheduler(**FLOW),
     "DPM++ 2M, flow": lambda: DPMSolverMultistepScheduler(**FLOW),
     "DEIS, flow": lambda: DEISMultistepScheduler(**FLOW),
-    "Euler": EulerDiscreteScheduler,
-    "DDIM": lambda: DDIMScheduler(clip_sample=False),
-    "UniPC": UniPCMultistepScheduler,
+    "Euler": lambda: EulerDiscreteScheduler(prediction_type="v_prediction"),
+    "DDIM": lambda: DDIMScheduler(prediction_type="v_prediction", clip_sample=False),
+    "UniPC": lambda: UniPCMultistepScheduler(prediction_type="v_prediction"),
 }
 
 
@@ -123,7 +123,8 @@ def test_agrees_with_a_loop_by_hand(name, corrector, noise):
     assert np.allclose([part for _, _, part in report(network).corrections], parts, rtol=1e-4)
     assert len(parts) >= 3
     plain = accelerate(restore(network), evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=None)
-    assert not torch.allclose(draw(plain, scheduler, noise), expected, rtol=1e-3)
+    moved = (draw(plain, scheduler, noise) - expected).abs().max()
+    assert moved > 1e-4 * expected.abs().max(), "agreement above proves nothing"
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if name.endswith("flow")])
@@ -215,11 +216,13 @@ def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, nois
     [
         (DDPMScheduler, {}),
         (lambda: FlowMatchHeunDiscreteScheduler(shift=3.0), {}),
-        (DDIMScheduler, {"eta": 1.0}),
-        (EulerDiscreteScheduler, {"s_churn": 0.5}),
+        (SCHEDULERS["DDIM"], {"eta": 1.0}),
+        (SCHEDULERS["Euler"], {"s_churn": 0.5}),
+        (DDIMScheduler, {}),
+        (EulerDiscreteScheduler, {}),
     ],
 )
-def test_noise_and_second_stages_are_not_taken_again(make, options, noise):
+def test_noise_predictions_of_noise_and_second_stages_are_not_taken_again(make, options, noise):
     scheduler = make()
     network = accelerate(Field(), evaluations=10, scheduler=scheduler)
     draw(network, scheduler, noise, generator=torch.manual_seed(0), **options) if options else draw(

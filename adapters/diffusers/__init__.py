@@ -63,8 +63,8 @@ def accelerate(
     corrector : Corrector, optional
         How skipped steps are corrected on arrival at an evaluated one: they are taken again by the scheduler, with
         outputs that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
-        goes with ``evaluations`` and with schedulers that draw no noise and call the network once a step, and costs no
-        evaluation; None leaves it out.
+        goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation; None leaves it
+        out.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
         block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
