@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel, UniPCMultistepScheduler
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from numpy.typing import NDArray
 
 from spectral_forecast.benchmarks import noising, stored
@@ -111,7 +111,7 @@ def read(samples: torch.Tensor) -> NDArray[np.int64]:
 
 def embed(classes: Any) -> Conditions:
     """The one-hot conditions of ``classes`` (n,), each 0 to 9, or 10 for "no class"."""
-    pooled = torch.nn.functional.one_hot(torch.as_tensor(classes, dtype=torch.int64), CLASSES + 1).float()
+    pooled = stored.one_hot(classes, CLASSES)
     return Conditions(pooled[:, None, :], pooled)
 
 
@@ -135,16 +135,8 @@ def transformer() -> FluxTransformer2DModel:
 
 def pipeline(model: FluxTransformer2DModel | None = None, *, scheduler: str = "euler") -> FluxPipeline:
     """A real `FluxPipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2) at shift 3."""
-    schedulers = {
-        "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=SHIFT),
-        "unipc": lambda: UniPCMultistepScheduler(
-            solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
-        ),
-    }
-    if scheduler not in schedulers:
-        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
     pipe = FluxPipeline(
-        scheduler=schedulers[scheduler](),
+        scheduler=stored.flow_scheduler(scheduler, SHIFT),
         transformer=transformer() if model is None else model,
         vae=None,
         text_encoder=None,
@@ -173,12 +165,6 @@ def sample(
     the packed sample after every step.
     """
     positive, away = embed(classes), embed([negative] * len(classes))
-
-    def show(_pipe: Any, _step: int, _time: Any, state: dict[str, Any]) -> dict[str, Any]:
-        if after_step is not None:
-            after_step(state["latents"].clone())
-        return state
-
     latents = pipe(
         prompt_embeds=positive.prompt_embeds,
         pooled_prompt_embeds=positive.pooled_prompt_embeds,
@@ -190,14 +176,14 @@ def sample(
         width=8 * SIZE,
         latents=noise(len(classes), seed=seed),
         output_type="latent",
-        callback_on_step_end=show,
+        **stored.after_each_step(after_step),
     ).images
     return images(latents)
 
 
 def noise(count: int, *, seed: int) -> torch.Tensor:
     """Packed starting noise (count, 64, 4) that depends on ``seed`` only."""
-    return torch.randn((count, SIZE * SIZE // 4, 4), generator=torch.Generator().manual_seed(seed))
+    return stored.noise(count, SIZE * SIZE // 4, 4, seed=seed)
 
 
 def images(latents: torch.Tensor) -> torch.Tensor:

@@ -106,10 +106,10 @@ def pipeline(model: DiTTransformer2DModel | None = None, *, scheduler: str = "dd
         "ddim": lambda: DDIMScheduler(**PATH, clip_sample=False),
         "dpm++": lambda: DPMSolverMultistepScheduler(**PATH),
     }
-    if scheduler not in schedulers:
-        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
     pipe = DiTPipeline(
-        transformer=network() if model is None else model, vae=PassThrough(), scheduler=schedulers[scheduler]()
+        transformer=network() if model is None else model,
+        vae=PassThrough(),
+        scheduler=stored.chosen(scheduler, schedulers),
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

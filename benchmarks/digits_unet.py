@@ -115,8 +115,6 @@ def pipeline(model: UNet2DConditionModel | None = None, *, scheduler: str = "eul
         "ddim": lambda: DDIMScheduler(**PATH, clip_sample=False),
         "dpm++": lambda: DPMSolverMultistepScheduler(**PATH),
     }
-    if scheduler not in schedulers:
-        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
     pipe = StableDiffusionXLPipeline(
         vae=None,
         text_encoder=None,
@@ -124,7 +122,7 @@ def pipeline(model: UNet2DConditionModel | None = None, *, scheduler: str = "eul
         tokenizer=None,
         tokenizer_2=None,
         unet=network() if model is None else model,
-        scheduler=schedulers[scheduler](),
+        scheduler=stored.chosen(scheduler, schedulers),
         add_watermarker=False,
     )
     pipe.set_progress_bar_config(disable=True)

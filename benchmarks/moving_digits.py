@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from diffusers import WanPipeline, WanTransformer3DModel
 from numpy.typing import NDArray
 
 from spectral_forecast.benchmarks import noising, stored
@@ -158,19 +158,11 @@ def pipeline(
     model: WanTransformer3DModel | None = None, *, scheduler: str = "euler", shift: float = SHIFT
 ) -> WanPipeline:
     """A real `WanPipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2, Wan's own)."""
-    schedulers = {
-        "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=shift),
-        "unipc": lambda: UniPCMultistepScheduler(
-            solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
-        ),
-    }
-    if scheduler not in schedulers:
-        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
     pipe = WanPipeline(
         tokenizer=None,
         text_encoder=None,
         vae=None,
-        scheduler=schedulers[scheduler](),
+        scheduler=stored.flow_scheduler(scheduler, shift),
         transformer=network() if model is None else model,
     )
     pipe.set_progress_bar_config(disable=True)

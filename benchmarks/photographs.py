@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
-    UniPCMultistepScheduler,
 )
 from numpy.typing import NDArray
 
@@ -153,17 +151,9 @@ def pipeline(
     model: SD3Transformer2DModel | None = None, *, scheduler: str = "euler", shift: float = SHIFT
 ) -> StableDiffusion3Pipeline:
     """A real `StableDiffusion3Pipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2)."""
-    schedulers = {
-        "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=shift),
-        "unipc": lambda: UniPCMultistepScheduler(
-            solver_order=2, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
-        ),
-    }
-    if scheduler not in schedulers:
-        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
     pipe = StableDiffusion3Pipeline(
         transformer=network() if model is None else model,
-        scheduler=schedulers[scheduler](),
+        scheduler=stored.flow_scheduler(scheduler, shift),
         vae=None,
         text_encoder=None,
         tokenizer=None,

@@ -1,4 +1,4 @@
-"""What the small trained models share: class conditions, stored weights, and a pipeline that is drawn from.
+"""What the small trained models share: class conditions, stored weights, schedulers, and a pipeline that is drawn from.
 
 Weights lie in ``weights/NAME.safetensors`` in half precision and are computed in float32; the facts of their training
 lie in ``weights/NAME.json``.
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from safetensors.torch import load_file
 
-__all__ = ["WEIGHTS", "after_each_step", "facts", "load", "noise", "one_hot"]
+__all__ = ["WEIGHTS", "after_each_step", "chosen", "facts", "flow_scheduler", "load", "noise", "one_hot"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -39,6 +40,25 @@ def one_hot(classes: Any, count: int) -> torch.Tensor:
 def noise(*shape: int, seed: int) -> torch.Tensor:
     """Standard normal numbers that depend on ``shape`` and ``seed`` only."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def chosen(scheduler: str, schedulers: dict[str, Callable[[], Any]]) -> Any:
+    """A new scheduler of the kind that is asked for."""
+    if scheduler not in schedulers:
+        raise ValueError(f"`scheduler` is {scheduler!r}; write one of {sorted(schedulers)}.")
+    return schedulers[scheduler]()
+
+
+def flow_scheduler(scheduler: str, shift: float) -> Any:
+    """A scheduler of flow matching: "euler", or "unipc" of order 2."""
+    unipc = {"solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
+    return chosen(
+        scheduler,
+        {
+            "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=shift),
+            "unipc": lambda: UniPCMultistepScheduler(**unipc),
+        },
+    )
 
 
 def after_each_step(show: Callable[[torch.Tensor], None] | None) -> dict[str, Any]:

@@ -81,8 +81,7 @@ class GramRun(Run):
 
     def _rows(self) -> NDArray[np.intp]:
         """Ring rows of the features kept now, oldest first."""
-        steps = self.plan.nodes(self._next)
-        return np.argsort(steps)[np.count_nonzero(steps < 0) :]
+        return self.plan.rows(self._next)
 
     def _weights(self, step: int) -> Weights:
         rows = self._rows()

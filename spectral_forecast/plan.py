@@ -99,6 +99,20 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
             filled[self.slot[before]] = before
         return filled
 
+    def rows(self, step: int) -> NDArray[np.intp]:
+        """Return the ring rows that are filled before ``step``, that of the oldest feature first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectral_forecast import Newton, make_plan, schedules
+        >>> plan = make_plan(Newton(1), np.arange(6), schedules.mask(6, [0, 1, 3, 4]), keep=3)
+        >>> plan.rows(2), plan.rows(5)
+        (array([0, 1]), array([1, 2, 0]))
+        """
+        nodes = self.nodes(step)
+        return np.argsort(nodes)[np.count_nonzero(nodes < 0) :]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented

@@ -177,7 +177,7 @@ def _growth(plan: Plan) -> NDArray[np.float64]:
     tau = np.linspace(-1.0, 1.0, max(plan.steps, 2))
     growth = np.full(plan.steps, np.nan)
     for step in range(1, plan.steps):
-        nodes = plan.nodes(step)
-        rows = np.argsort(nodes)[np.count_nonzero(nodes < 0) :]
-        growth[step] = bounds.worst_case(plan.weights[step, rows], tau[nodes[rows]], float(tau[step]), rho=2.0)
+        rows = plan.rows(step)
+        nodes = tau[plan.nodes(step)[rows]]
+        growth[step] = bounds.worst_case(plan.weights[step, rows], nodes, float(tau[step]), rho=2.0)
     return growth

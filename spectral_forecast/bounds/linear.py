@@ -287,7 +287,7 @@ def of_plan(plan: Plan, times: Times, *, rho: float, span: tuple[float, float] |
     tau = map_clock(clock, span)
     beta = np.full(plan.steps, np.nan)
     for step in np.flatnonzero(~plan.evaluate):
-        nodes = plan.nodes(int(step))
-        rows = np.argsort(nodes)[np.count_nonzero(nodes < 0) :]
-        beta[step] = worst_case(plan.weights[step, rows], tau[nodes[rows]], float(tau[step]), rho=rho)
+        rows = plan.rows(int(step))
+        nodes = tau[plan.nodes(int(step))[rows]]
+        beta[step] = worst_case(plan.weights[step, rows], nodes, float(tau[step]), rho=rho)
     return beta
