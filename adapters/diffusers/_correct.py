@@ -40,8 +40,8 @@ class Correction:
         """Correct the steps of this scheduler, and no other's."""
         if self.corrector is None:
             return
-        if isinstance(vars(scheduler).get("step"), Step):
-            scheduler.step.begin()
+        if (step := _step_of(scheduler)) is not None:
+            step.begin()
         else:
             self.detach()
             self.scheduler = scheduler
@@ -49,14 +49,14 @@ class Correction:
 
     def detach(self) -> None:
         """Leave the scheduler as it was."""
-        if self.scheduler is not None and isinstance(vars(self.scheduler).get("step"), Step):
+        if _step_of(self.scheduler) is not None:
             del self.scheduler.step
         self.scheduler = None
 
     def forget(self) -> None:
         """Let go of what is kept of a run."""
-        if self.scheduler is not None and isinstance(vars(self.scheduler).get("step"), Step):
-            self.scheduler.step.forget()
+        if (step := _step_of(self.scheduler)) is not None:
+            step.forget()
 
 
 @dataclass
@@ -165,6 +165,12 @@ class Step:
 
     def _counts(self) -> list[tuple[int, int]]:
         return [(session.calls, session.forecasts) for session in self.sessions]
+
+
+def _step_of(scheduler: Any) -> Step | None:
+    """The step that was put on a scheduler, or None."""
+    step = getattr(scheduler, "__dict__", {}).get("step")
+    return step if isinstance(step, Step) else None
 
 
 def _state(scheduler: Any) -> dict[str, Any]:
