@@ -97,6 +97,29 @@ def test_on_one_network_the_first_run_is_not_disturbed_and_the_second_is_evaluat
     assert not report(pipe).events
 
 
+def test_a_run_that_another_thread_makes_before_the_last_scheduler_step_takes_nothing_from_it(at):
+    pipe = accelerate(pipeline(0), evaluations=5, at=at)
+    other = another_on(pipe)
+    alone = digits.sample(pipe, [3, 8], steps=STEPS, guidance=2.0)
+    assert report(pipe).as_dict()["corrections"]
+    here, calls = threading.current_thread(), []
+
+    def come_in_between(*_):
+        """After the last call of the network, before the scheduler's last step, which may be corrected."""
+        if threading.current_thread() is not here:
+            return
+        calls.append(None)
+        if len(calls) == 2 * STEPS:
+            thread = threading.Thread(target=digits.sample, args=(other, [3, 8]), kwargs={"steps": 9, "guidance": 2.0})
+            thread.start()
+            thread.join(60)
+
+    pipe.transformer.register_forward_hook(come_in_between)
+    assert torch.equal(digits.sample(pipe, [3, 8], steps=STEPS, guidance=2.0), alone)
+    assert len(calls) == 2 * STEPS
+    assert len(report(pipe).events) == 1
+
+
 def test_another_thread_may_run_the_pipeline_after_a_run_that_was_aborted(at):
     pipe = accelerate(pipeline(0), evaluations=5, at=at)
     alone = digits.sample(pipe, [3, 8], steps=STEPS, guidance=2.0)

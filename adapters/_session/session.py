@@ -139,6 +139,12 @@ class Session:
         self.streams.clear()
         self.clock = self.make_clock(self.clock.used)
 
+    def end(self, timesteps: Any = None) -> None:
+        """Let go of all features, unless they are those of a run in progress in another thread."""
+        with self.lock:
+            if not self.busy(timesteps):
+                self.reset()
+
     def busy(self, timesteps: Any = None) -> bool:
         """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
         if self.thread in (None, threading.current_thread()) or not self.thread.is_alive():
@@ -286,7 +292,8 @@ class Session:
         """Let go of a stream's features after the run's last step."""
         if step == self.report.steps - 1:
             self.streams.pop(moment.stream, None)
-            if not self.streams:
+            # With a scheduler, its own last step is still to come; the run is over when that is reset or begins anew.
+            if not self.streams and self.timesteps is None:
                 self.thread = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -54,8 +54,9 @@ class Correction:
         self.scheduler = None
 
     def forget(self) -> None:
-        """Let go of what is kept of a run."""
-        if (step := _step_of(self.scheduler)) is not None:
+        """Let go of what is kept of a run, unless that is in progress in another thread."""
+        step = _step_of(self.scheduler)
+        if step is not None and not any(session.busy(self.scheduler.timesteps) for session in self.sessions):
             step.forget()
 
 

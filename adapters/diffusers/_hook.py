@@ -109,10 +109,9 @@ class RootHook(ModelHook):
 
     def reset_state(self, module: torch.nn.Module) -> torch.nn.Module:
         """Let go of all features; diffusers calls this at the end of a pipeline call."""
-        if not self.session.busy(self._timesteps()):
-            self.contexts.reset()
-            self.session.reset()
-            self.correction.forget()
+        self.contexts.reset()
+        self.session.end(self._timesteps())
+        self.correction.forget()
         return module
 
     def _choose(self, steps: int, evaluations: int) -> Choice:
