@@ -146,6 +146,9 @@ class _Resumable:
         self.name = name
         self.proven = False
 
+    def enter(self, arguments: dict[str, Any], left: int) -> None:
+        """Nothing depends on them."""
+
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the model; the first time, see that it can be resumed."""
         result = forward()

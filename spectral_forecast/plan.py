@@ -56,10 +56,13 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         """Rows of the ring, K: how many features are held at a time."""
         return int(self.weights.shape[1])
 
-    def start(self, *, check_finite: bool = True) -> "Run":
-        """Begin a run: `spectral_forecast.sampling.Run`."""
+    def start(self, *, limit: float | None = None, check_finite: bool = True) -> "Run":
+        """Begin a run: a `sampling.Run`, or with a ``limit`` of expected errors a `guarded.GuardedRun`."""
+        from spectral_forecast.guarded import GuardedRun
         from spectral_forecast.sampling import Run
 
+        if limit is not None:
+            return GuardedRun(self, limit=limit, check_finite=check_finite)
         return Run(self, check_finite=check_finite)
 
     def memory(self, feature: Any, *, dtype: Any = None, scratch: bool = False) -> int:

@@ -387,7 +387,7 @@ def test_reports(pipe):
     assert told.steps == 12, "a report does not change afterwards"
     lines = str(told).splitlines()
     assert lines[0] == "FluxTransformer2DModel: run 1, 5 of 12 steps evaluated"
-    assert lines[1] == "  forecast        features, by Newton(order=1)"
+    assert lines[1] == "  forecast        features, by Newton(order=1), guarded"
     assert lines[-1] == "  nothing unexpected"
     assert json.loads(json.dumps(told.as_dict()))["evaluations"] == 5
 

@@ -23,7 +23,7 @@ from diffusers import (
 from spectral_forecast import Corrector, Newton, combine, schedules
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._correct import LIMIT, Step
-from spectral_forecast.adapters.diffusers._schedulers import levels
+from spectral_forecast.adapters.diffusers._path import Path
 
 # NumPy's, of what diffusers' multistep schedulers do.
 pytestmark = [
@@ -41,6 +41,8 @@ SCHEDULERS = {
     "Euler": lambda: EulerDiscreteScheduler(prediction_type="v_prediction"),
     "DDIM": lambda: DDIMScheduler(prediction_type="v_prediction", clip_sample=False),
     "UniPC": lambda: UniPCMultistepScheduler(prediction_type="v_prediction"),
+    "DDIM, noise": lambda: DDIMScheduler(clip_sample=False),
+    "Euler, noise": EulerDiscreteScheduler,
 }
 
 
@@ -65,7 +67,8 @@ def noise():
 def draw(network, scheduler, x, steps=STEPS, *, change=None, **options):
     scheduler.set_timesteps(steps)
     for number, time in enumerate(scheduler.timesteps):
-        x = scheduler.step(network(x, time), time, x, return_dict=False, **options)[0]
+        seen = scheduler.scale_model_input(x, time) if hasattr(scheduler, "scale_model_input") else x
+        x = scheduler.step(network(seen, time), time, x, return_dict=False, **options)[0]
         x = x if change is None else change(number, x)
     return x
 
@@ -79,33 +82,83 @@ def taken(make, outputs, x):
     return x
 
 
+class Velocity:
+    """What an output stands for: in flow matching itself, and of a prediction of v or of noise, noise less data."""
+
+    def __init__(self, scheduler):
+        flow = "Flow" in type(scheduler).__name__ or scheduler.config.get("use_flow_sigmas")
+        sigmas = getattr(scheduler, "sigmas", None)
+        self.kind = "flow" if flow else scheduler.config.prediction_type
+        self.scheduler = scheduler
+        if flow:
+            self.levels = [float(sigma) for sigma in sigmas[:STEPS]]
+            if type(scheduler).__name__ == "DEISMultistepScheduler":  # its last step does not move
+                self.levels = [1.0 - k / STEPS for k in range(STEPS)]
+            return
+        if sigmas is None:
+            kept = [float(scheduler.alphas_cumprod[time]) for time in scheduler.timesteps]
+        else:
+            kept = [1.0 / (1.0 + float(sigma) ** 2) for sigma in sigmas[:STEPS]]
+        self.parts = [(k**0.5, (1.0 - k) ** 0.5) for k in kept]  # of data and of noise
+        self.levels = [noise / (data + noise) for data, noise in self.parts]
+
+    def seen(self, step, x):
+        """What the network is given: data and noise with squares that sum to one."""
+        if self.kind == "flow":
+            return x
+        return x * self.parts[step][0] if type(self.scheduler).__name__ == "EulerDiscreteScheduler" else x
+
+    def __call__(self, step, output, x):
+        if self.kind == "flow":
+            return output
+        (data, noise), x = self.parts[step], self.seen(step, x)
+        if self.kind == "epsilon":
+            return output - (x - noise * output) / data
+        return (noise * x + data * output) - (data * x - noise * output)
+
+    def output(self, step, velocity, x):
+        if self.kind == "flow":
+            return velocity
+        (data, noise), x = self.parts[step], self.seen(step, x)
+        if self.kind == "epsilon":
+            return (data * velocity + x) / (data + noise)
+        return (velocity - (noise - data) * x) / (data + noise)
+
+
 def by_hand(make, x0, evaluate, degree=2, damping=1.0):
     """Predict, evaluate, correct, with the whole run taken again from its beginning at every step."""
     field, times = Field(), make()
     times.set_timesteps(STEPS)
-    outputs, seen, parts = [], [], []
+    velocity = Velocity(times)
+    outputs, raw, seen, used, parts = [], [], [], {}, []
     for step, time in enumerate(times.timesteps):
         x = taken(make, outputs, x0)
         if not evaluate[step]:
-            weights = Newton(1).weights([float(k) for k, _ in seen], float(step))
-            outputs.append(combine(weights, [v for _, v in seen]))
+            weights = Newton(1).weights([float(k) for k, _ in raw], float(step))
+            outputs.append(combine(weights, [v for _, v in raw]))
+            used[step] = velocity(step, outputs[-1], x)
             continue
-        arrived = field(x, time)
-        skipped = range(seen[-1][0] + 1, step) if seen else range(0)
-        nodes = [*seen[-degree:], (step, arrived)]
+        arrived = field(velocity.seen(step, x), time)
+        skipped = range(raw[-1][0] + 1, step) if raw else range(0)
+        nodes = [*seen[-degree:], (velocity.levels[step], velocity(step, arrived, x))]
         # Newton's rule through the nodes, the newest of them in the future of the skipped step.
-        ends = np.array([float(k) for k, _ in nodes])
-        better = {}
+        ends, better = np.array([level for level, _ in nodes]), {}
         for j in skipped:
-            shares = [np.prod([(j - b) / (a - b) for b in ends if b != a]) for a in ends]
+            at = velocity.levels[j]
+            shares = [np.prod([(at - b) / (a - b) for b in ends if b != a]) for a in ends]
             better[j] = sum(share * v for share, (_, v) in zip(shares, nodes, strict=True))
         if skipped:
-            missed = max(float((better[j] - outputs[j]).norm() / better[j].norm()) for j in skipped)
-            parts.append(damping / (1.0 + (missed / LIMIT) ** 2))
+            changes = [(better[j] - used[j]).norm(dim=1) / better[j].norm(dim=1) for j in skipped]
+            part = damping / (1.0 + (torch.stack(changes).amax(dim=0) / LIMIT) ** 2)[:, None]
+            if len(seen) == 1 and velocity.kind == "epsilon":
+                part = torch.full_like(part, damping)
+            parts.append(float(part.mean()))
             for j in skipped:
-                outputs[j] = outputs[j] + parts[-1] * (better[j] - outputs[j])
+                moved = used[j] + part * (better[j] - used[j])
+                outputs[j] = velocity.output(j, moved, taken(make, outputs[:j], x0))
         outputs.append(arrived)
-        seen.append((step, arrived))
+        raw.append((step, arrived))
+        seen.append(nodes[-1])
     return taken(make, outputs, x0), parts
 
 
@@ -218,11 +271,9 @@ def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, nois
         (lambda: FlowMatchHeunDiscreteScheduler(shift=3.0), {}),
         (SCHEDULERS["DDIM"], {"eta": 1.0}),
         (SCHEDULERS["Euler"], {"s_churn": 0.5}),
-        (DDIMScheduler, {}),
-        (EulerDiscreteScheduler, {}),
     ],
 )
-def test_noise_predictions_of_noise_and_second_stages_are_not_taken_again(make, options, noise):
+def test_noise_and_second_stages_are_not_taken_again(make, options, noise):
     scheduler = make()
     network = accelerate(Field(), evaluations=10, scheduler=scheduler)
     draw(network, scheduler, noise, generator=torch.manual_seed(0), **options) if options else draw(
@@ -242,32 +293,32 @@ def test_nothing_is_kept_after_a_pipelines_call(noise):
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
     draw(network, scheduler, noise)
     network._diffusers_hook.reset_stateful_hooks()  # what a pipeline does when it ends
-    assert (scheduler.step.outputs, scheduler.step.skipped, scheduler.step.start) == ([], [], None)
+    assert (scheduler.step.velocities, scheduler.step.skipped, scheduler.step.start) == ([], [], None)
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "DEIS, flow"])
 def test_levels_fall_from_noise_to_data(name):
     scheduler = SCHEDULERS[name]()
     scheduler.set_timesteps(STEPS)
-    noise = levels(scheduler, STEPS)
+    noise = Path.of(scheduler, STEPS).levels
     assert 0.9 < noise[0] <= 1.0
     assert noise[-1] == 0.0
     assert (np.diff(noise) < 0.0).all()
-    assert levels(scheduler, 7) == noise[-8:]
+    assert Path.of(scheduler, 7).levels == noise[-8:]
 
 
 def test_levels_of_flow_matching_are_its_sigmas():
     scheduler = SCHEDULERS["Euler, flow"]()
     scheduler.set_timesteps(STEPS)
-    assert np.allclose(levels(scheduler, STEPS), scheduler.sigmas.numpy())
-    assert schedules.balanced(levels(scheduler, STEPS), 8).sum() == 8
+    assert np.allclose(Path.of(scheduler, STEPS).levels, scheduler.sigmas.numpy())
+    assert schedules.balanced(Path.of(scheduler, STEPS).levels, 8).sum() == 8
 
 
 def test_levels_that_do_not_fall_are_none_and_steps_are_even(noise):
     scheduler = SCHEDULERS["DEIS, flow"]()  # its last step does not move
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
     draw(network, scheduler, noise)
-    assert levels(scheduler, STEPS) is None
+    assert Path.of(scheduler, STEPS) is None
     assert report(network).evaluated["call 0"] == np.flatnonzero(schedules.even(STEPS, 8)).tolist()
 
 

@@ -52,7 +52,7 @@ class Counted:
     """What the accelerator does, by counting calls: for one run in which nothing unexpected happens."""
 
     def __init__(self, model, plan):
-        self.model, self.run, self.step = model, plan.start(), -1
+        self.model, self.run, self.step = model, plan.start(limit=0.6), -1
 
     def __call__(self, x, sigma):
         self.step += 1

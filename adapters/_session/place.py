@@ -28,6 +28,9 @@ class Place(Protocol):
 
     at: str  # "output" or "features", for the report
 
+    def enter(self, arguments: dict[str, Any], left: int) -> None:
+        """Take note of a call's arguments, and of how many steps are left, this one included."""
+
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; tensors of its result with an ``id`` in ``handed_on`` were given to it and are not kept."""
         ...
@@ -73,6 +76,9 @@ class Outputs:
     """The network's results themselves."""
 
     at = "output"
+
+    def enter(self, arguments: dict[str, Any], left: int) -> None:
+        """Nothing depends on them."""
 
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; every tensor of its result is kept."""

@@ -1,5 +1,6 @@
 """What did an accelerated model do?"""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectral_forecast import Plan, bounds, schedules
+from spectral_forecast.clock import map_clock
 
 __all__ = ["Report"]
 
@@ -101,12 +103,16 @@ class Report:
         self.forecast[stream].append(step)
         self.estimated_errors[stream].append(None)
 
-    def estimate(self, plans: dict[str, list[tuple[int, Plan]]]) -> None:
-        """Fill in the estimated errors, from the plans that each stream followed and the steps they began at."""
+    def estimate(self, plans: dict[str, list[tuple[int, Plan]]], levels: Sequence[float] | None = None) -> None:
+        """Fill in the estimated errors, from the plans that each stream followed and the steps they began at.
+
+        Their clock is that of ``levels`` (steps + 1,), if given, or else of step numbers.
+        """
+        tau = np.linspace(-1.0, 1.0, self.steps + 1) if levels is None else map_clock(-np.asarray(levels), None)
         for stream, followed in plans.items():
             growth = np.full(self.steps, np.nan)
             for begin, plan in followed:
-                growth[begin:] = _growth(plan)[: self.steps - begin]
+                growth[begin:] = _growth(plan, tau[begin:])[: self.steps - begin]
             evaluated = self.evaluated.get(stream, [])
             known = [k for k, error in enumerate(self.errors.get(stream, [])) if error is not None]
             for number, step in enumerate(self.forecast.get(stream, [])):
@@ -172,9 +178,8 @@ class Report:
         return "\n".join(lines)
 
 
-def _growth(plan: Plan) -> NDArray[np.float64]:
+def _growth(plan: Plan, tau: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each step's worst case from the features kept before it, forecast or not; NaN without any."""
-    tau = np.linspace(-1.0, 1.0, max(plan.steps, 2))
     growth = np.full(plan.steps, np.nan)
     for step in range(1, plan.steps):
         rows = plan.rows(step)

@@ -64,6 +64,7 @@ class Session:
         self.report = Report(name, place.at, str(settings))
         self.plan: Plan | None = None
         self.begin = 0
+        self.levels: tuple[float, ...] | None = None  # of noise, at the run's steps and its end
         self.streams: dict[str, Stream] = {}
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
 
@@ -108,6 +109,7 @@ class Session:
             return forward()
         given = _describe(arguments)
         stream = self._stream(moment, step, given)
+        self.place.enter(arguments, self.plan.steps - step)
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
@@ -145,6 +147,11 @@ class Session:
             if not self.busy(timesteps):
                 self.reset()
 
+    def expect(self, doubt: torch.Tensor) -> None:
+        """Guard forecasts by this relative error, expected one step ahead of each item of the batch."""
+        for stream in self.streams.values():
+            stream.expect(doubt)
+
     def busy(self, timesteps: Any = None) -> bool:
         """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
         if self.thread in (None, threading.current_thread()) or not self.thread.is_alive():
@@ -154,7 +161,7 @@ class Session:
     def told(self) -> Report:
         """Return a copy of the report, with the errors of forecasts estimated."""
         told = copy.deepcopy(self.report)
-        told.estimate(self.followed)
+        told.estimate(self.followed, self.levels if self.settings.default else None)
         return told
 
     def _claim(self, timesteps: Any) -> bool:
@@ -213,7 +220,8 @@ class Session:
         if choice.evaluate is None:
             warnings.warn(f"Nothing is forecast: {choice.why}", stacklevel=2)
             return None
-        return settings.plan_for(steps, self.begin, choice.evaluate)
+        self.levels = None if choice.levels is None else choice.levels[-steps - 1 :]
+        return settings.plan_for(steps, self.begin, choice)
 
     def _stream(self, moment: Moment, step: int, given: dict[str, str]) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
@@ -221,7 +229,7 @@ class Session:
         if stream is None:
             if step > 0:
                 return self._restart(moment, step, "was first seen in the middle of the run")
-            return self._open(moment, Stream(self.plan, 0))
+            return self._open(moment, Stream(self.plan, 0, self.settings.limit))
         if moment.oddity:
             return self._restart(moment, step, moment.oddity)
         if not stream.ready(step):
@@ -236,7 +244,8 @@ class Session:
         """Begin a stream anew at this step: evaluate, and a few steps more."""
         self.report.restarts += 1
         self._note(moment, f"restarted: {reason}")
-        return self._open(moment, Stream(self.settings.plan_after(self.plan.evaluate, step), step))
+        plan = self.settings.plan_after(self.plan.evaluate, step, self.levels)
+        return self._open(moment, Stream(plan, step, self.settings.limit))
 
     def _open(self, moment: Moment, stream: Stream) -> Stream:
         self.streams[moment.stream] = stream

@@ -10,6 +10,7 @@ from spectral_forecast import LinearForecaster, Newton, Plan, make_plan, schedul
 __all__ = ["Choice", "Settings", "even"]
 
 WARMUP_AFTER_RESTART = 3
+LIMIT = 0.6  # of a default rule's forecasts: see `GuardedRun`
 
 
 class Choice(NamedTuple):
@@ -17,6 +18,7 @@ class Choice(NamedTuple):
 
     evaluate: schedules.Mask | None
     why: str = ""
+    levels: tuple[float, ...] | None = None  # noise levels of the steps and of the end, where they are known
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Settings:
     forecaster: LinearForecaster | None
     evaluations: int | None
     shared: bool = False  # whether the network is one of several that share a run's steps
+    default: bool = False  # whether no rule was asked for: the clock is that of noise levels, and forecasts are guarded
 
     @classmethod
     def of(cls, plan: Any, evaluations: Any, forecaster: Any, *, shared: bool = False) -> "Settings":
@@ -48,31 +51,41 @@ class Settings:
         rule = Newton(1) if forecaster is None else forecaster
         if not isinstance(rule, LinearForecaster):
             raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
-        return cls(None, rule, evaluations, shared)
+        return cls(None, rule, evaluations, shared, default=forecaster is None)
 
     def __str__(self) -> str:
         """Return the forecaster as a report names it."""
-        return "plan" if self.forecaster is None else repr(self.forecaster)
+        return "plan" if self.forecaster is None else f"{self.forecaster!r}{', guarded' if self.default else ''}"
 
-    def plan_for(self, steps: int | None, begin: int, evaluate: Any = None) -> Plan | None:
+    @property
+    def limit(self) -> float | None:
+        """Of the forecasts' guard, if they have one."""
+        return LIMIT if self.default else None
+
+    def plan_for(self, steps: int | None, begin: int, choice: Choice | None = None) -> Plan | None:
         """Return the plan of a run of ``steps``; None if the given one is not.
 
-        ``evaluate`` is the schedule where no plan was given. Where networks take turns, it is that of the whole list of
+        ``choice`` is the schedule where no plan was given. Where networks take turns, it is that of the whole list of
         steps, and the one that takes over at step ``begin`` begins with an empty ring.
         """
-        if self.plan is not None:
-            return self.plan if steps in (None, self.plan.steps) else None
-        return self.plan_after(evaluate, begin) if self.shared and begin else self._tabulate(evaluate, 0, len(evaluate))
+        if self.plan is not None or choice is None or choice.evaluate is None:
+            return self.plan if self.plan is not None and steps in (None, self.plan.steps) else None
+        if self.shared and begin:
+            return self.plan_after(choice.evaluate, begin, choice.levels)
+        return self._tabulate(choice.evaluate, 0, len(choice.evaluate), choice.levels)
 
-    def plan_after(self, evaluate: Any, begin: int) -> Plan:
+    def plan_after(self, evaluate: Any, begin: int, levels: tuple[float, ...] | None = None) -> Plan:
         """Return the plan of the steps from ``begin`` on, for a ring that is empty there."""
         rest = np.array(evaluate[begin:])
         rest[: WARMUP_AFTER_RESTART if self.forecaster is not None else None] = True
-        return self._tabulate(rest, begin, len(evaluate))
+        return self._tabulate(rest, begin, len(evaluate), levels)
 
-    def _tabulate(self, evaluate: Any, begin: int, steps: int) -> Plan:
-        # The paper's clock: step numbers, with the end of the run one step after the last call.
+    def _tabulate(self, evaluate: Any, begin: int, steps: int, levels: tuple[float, ...] | None) -> Plan:
         rule = self.forecaster or _NeverForecast()
+        if self.default and levels is not None:
+            clock = -np.asarray(levels)
+            return make_plan(rule, clock[begin - steps - 1 : -1], evaluate, span=(float(clock[0]), float(clock[-1])))
+        # The papers' clock: step numbers, with the end of the run one step after the last call.
         return make_plan(rule, np.arange(begin, steps), evaluate, span=(0.0, float(steps)))
 
 

@@ -6,17 +6,22 @@ from typing import Any
 import torch
 
 from spectral_forecast import Plan
+from spectral_forecast.guarded import GuardedRun
 
 __all__ = ["Stream"]
+
+MOST_BRANCHES = 4  # of guidance, in one batch
 
 
 class Stream:
     """Features of one branch from step ``begin`` of a run on: one core `Run` for each tensor that is kept."""
 
-    def __init__(self, plan: Plan, begin: int) -> None:
+    def __init__(self, plan: Plan, begin: int, limit: float | None = None) -> None:
         self.plan = plan
         self.begin = begin
+        self.limit = limit  # of the forecasts' guard, if they have one
         self.runs: list[Any] = []
+        self.shapes: list[torch.Size] = []
         self.input: dict[str, str] = {}  # what the network was called with when it was evaluated last
         self.form: Any = None  # how a result is put together: a structure of outputs, or a cut through the network
 
@@ -32,13 +37,25 @@ class Stream:
         """Keep the tensors of an evaluation."""
         if not self.runs:
             # Whether features are finite is checked by the hook, where the answer is to restart and not to raise.
-            self.runs = [self.plan.start(check_finite=False) for _ in feature]
+            self.runs = [self.plan.start(limit=self.limit, check_finite=False) for _ in feature]
+        self.shapes = [tensor.shape for tensor in feature]
         for run, tensor in zip(self.runs, feature, strict=True):
             run.keep(step - self.begin, tensor.detach())
 
     def forecast(self, step: int) -> list[torch.Tensor]:
         """Return the forecast of each kept tensor."""
         return [run.forecast(step - self.begin) for run in self.runs]
+
+    def expect(self, doubt: torch.Tensor) -> None:
+        """Guard forecasts by this relative error one step ahead (batch, 1, ...), of what the sampler makes of them.
+
+        Guidance branches in one batch come one after another, each with all items.
+        """
+        for run, shape in zip(self.runs, self.shapes, strict=True):
+            if isinstance(run, GuardedRun):
+                branches, rest = divmod(shape[0] if len(shape) > 1 else 0, doubt.numel())
+                known = doubt.flatten() if rest == 0 and 0 < branches <= MOST_BRANCHES else doubt.max().reshape(1)
+                run.doubt = known if len(known) == 1 else known.repeat(branches).reshape(-1, *[1] * (len(shape) - 1))
 
     def miss(self, step: int, feature: list[torch.Tensor]) -> float | None:
         """Return the relative error of the forecast that an evaluation replaces; None where there was none."""

@@ -103,7 +103,7 @@ def accelerate(
         raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
     for network in networks.values():
         _check(network, at)
-    correction = Correction(corrector if settings.plan is None else None)
+    correction = Correction(corrector if settings.plan is None else None, guards=settings.default)
     for network in networks.values():
         parameters = inspect.signature(network.forward).parameters
         root = RootHook(

@@ -12,12 +12,14 @@ from diffusers.hooks import ModelHook
 from diffusers.hooks.hooks import BaseState, StateManager
 from torch.utils import _pytree as pytree
 
-from spectral_forecast.adapters._session import Choice, Outputs, Place, Session, Settings
+from spectral_forecast.adapters._session import Choice, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
+from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
 from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
+from spectral_forecast.adapters.diffusers._velocities import Velocities
 
 __all__ = ["RootHook"]
 
@@ -66,7 +68,7 @@ class RootHook(ModelHook):
         def sound(tensors: Sequence[torch.Tensor]) -> bool:
             return all_finite(tensors, group_of(network))
 
-        place: Place = Outputs() if split is None else Blocks(name, split, sound)
+        place: Place = Velocities() if split is None else Blocks(name, split, sound)
         self.session = Session(
             name,
             settings,
@@ -116,12 +118,16 @@ class RootHook(ModelHook):
 
     def _choose(self, steps: int, evaluations: int) -> Choice:
         scheduler = self.scheduler()
-        choice = choose(scheduler, steps, evaluations, self.schedule)
-        if choice.evaluate is not None and limits(scheduler).correct:
-            self.correction.attach(scheduler)
+        limit = limits(scheduler)
+        path = Path.of(scheduler, steps) if limit.tail is None else None
+        choice = choose(scheduler, steps, evaluations, self.schedule, path)
+        if isinstance(self.session.place, Velocities):
+            self.session.place.path = path if self.session.settings.default else None
+        if choice.evaluate is not None and limit.correct:
+            self.correction.attach(scheduler, path or Path.even(scheduler, steps))
         else:
             self.correction.detach()
-        return choice
+        return choice._replace(levels=None if path is None else path.levels)
 
     def _timesteps(self) -> Any:
         return getattr(self.scheduler(), "timesteps", None)

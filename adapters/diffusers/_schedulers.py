@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from spectral_forecast import _checks, schedules
 from spectral_forecast.adapters._session import Choice
+from spectral_forecast.adapters.diffusers._path import Path
 
 __all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "limits", "refusal", "spread"]
 
@@ -29,9 +30,7 @@ class Limits(NamedTuple):
     why : str
         In words.
     correct : bool
-        Whether skipped steps are taken again: each is one call of the network, no noise is drawn, and the network does
-        not predict noise. (Where it does, errors of the first steps are blown up as noise is divided out; on the small
-        DiT that predicts noise the corrector lost up to 9 dB.)
+        Whether skipped steps are taken again: each is one call of the network, and no noise is drawn.
     """
 
     max_skip: int | None
@@ -119,7 +118,7 @@ def limits(scheduler: Any, *, eta: float = 0.0) -> Limits:
     if eta > 0.0 or str(config.get("algorithm_type", "")).startswith("sde"):
         return _NOISY_STAGES if stages else _NOISY
     if known is not None:
-        return known._replace(correct=known.correct and config.get("prediction_type") != "epsilon")
+        return known
     if any(word in names[0] for word in _REDRAWN_IN_A_NAME):
         return _REDRAWN
     if any(word in names[0] for word in _NOISE_IN_A_NAME):
@@ -136,7 +135,9 @@ def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
     return evaluate
 
 
-def choose(scheduler: Any, steps: int, evaluations: int, schedule: Schedule | None = None) -> Choice:
+def choose(
+    scheduler: Any, steps: int, evaluations: int, schedule: Schedule | None = None, path: Path | None = None
+) -> Choice:
     """Return the schedule of a run, or why there is none.
 
     Without a ``schedule`` asked for it is balanced over the scheduler's noise levels; as even as its limits allow where
@@ -148,9 +149,8 @@ def choose(scheduler: Any, steps: int, evaluations: int, schedule: Schedule | No
     if schedule is not None:
         return Choice(_checks.mask("schedule", schedule(steps, min(evaluations, steps)), steps))
     limit = limits(scheduler)
-    noise = levels(scheduler, steps)
-    if limit.tail is None and noise is not None:
-        return Choice(_balanced(noise, min(evaluations, steps)))
+    if limit.tail is None and path is not None:
+        return Choice(_balanced(path.levels, min(evaluations, steps)))
     evaluate = spread(limit, steps, evaluations)
     count = int(evaluate.sum())
     if count <= evaluations:
@@ -159,30 +159,9 @@ def choose(scheduler: Any, steps: int, evaluations: int, schedule: Schedule | No
     return Choice(evaluate, f"{count} steps are evaluated, not {evaluations}: with {name}, {limit.why}")
 
 
-def levels(scheduler: Any, steps: int) -> tuple[float, ...] | None:
-    """Return the noise levels of a scheduler's last ``steps`` steps and of the end, from at most 1 down to 0.
-
-    They are shares of noise in a mixture with data: what flow matching calls sigma, and `flow_time` of other
-    schedulers' noise levels. None where they cannot be told or do not fall, as where a step has two stages.
-    """
-    sigmas, timesteps = getattr(scheduler, "sigmas", None), scheduler.timesteps
-    config = getattr(scheduler, "config", {})
-    if sigmas is not None and len(sigmas) == len(timesteps) + 1:
-        noise = np.asarray([float(sigma) for sigma in sigmas])
-        if not (config.get("use_flow_sigmas") or type(scheduler).__name__.startswith("FlowMatch")):
-            noise = schedules.flow_time(noise)
-    elif getattr(scheduler, "alphas_cumprod", None) is not None:
-        kept = np.asarray([float(scheduler.alphas_cumprod[int(time)]) for time in timesteps])
-        noise = schedules.flow_time([*np.sqrt(1.0 / kept - 1.0), 0.0])
-    else:
-        return None
-    noise = noise[-steps - 1 :]
-    return tuple(noise.tolist()) if len(noise) == steps + 1 and (np.diff(noise) < 0.0).all() else None
-
-
 @functools.lru_cache(maxsize=64)
 def _balanced(noise: tuple[float, ...], evaluations: int) -> schedules.Mask:
-    return schedules.balanced(noise, evaluations)
+    return schedules.balanced([level - noise[-1] for level in noise], evaluations)  # some schedulers end above 0
 
 
 def refusal(scheduler: Any, steps: int) -> str:

@@ -201,6 +201,9 @@ class Blocks:
         """What is forecast."""
         return "output" if self.split is None else "features"
 
+    def enter(self, arguments: dict[str, Any], left: int) -> None:
+        """Nothing depends on them."""
+
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network and find where it can be cut; the first time this is proven by resuming it."""
         if self.split is None:

@@ -1,0 +1,104 @@
+"""How far can a forecast be trusted? As far as the run's own evaluations bear it out."""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from spectral_forecast import _checks
+from spectral_forecast._typing import Array
+from spectral_forecast._widen import widened
+from spectral_forecast.corrector import guard
+from spectral_forecast.plan import Plan
+from spectral_forecast.sampling import Run
+
+__all__ = ["GuardedRun", "expected", "norms"]
+
+
+class GuardedRun(Run):
+    r"""A run whose forecasts are drawn back to the newest feature where the run shows that they err.
+
+    A forecast :math:`\hat h` becomes :math:`h_K + \varphi (\hat h - h_K)`, with :math:`\varphi` the `guard` of the
+    relative error to be expected: that of the newest evaluation's forecast, or of the feature before it if that was
+    closer, times the distance in steps over the last gap's. In smooth runs the forecasts are all but the plan's; where
+    features turn quickly (strong guidance, long gaps) an extrapolation overshoots, and repeating the newest feature is
+    what fewer steps of the sampler would do. Made by ``Plan.start(limit=...)``.
+
+    Parameters
+    ----------
+    plan : Plan
+    limit : float
+        The expected relative error at which half of what a forecast adds to the newest feature is kept, above 0.
+    check_finite : bool
+        As for `Run`.
+
+    Attributes
+    ----------
+    doubt : array or None
+        Expected relative error one step ahead, of a shape that broadcasts against the features; it may be set, by
+        whoever knows better what the features are used for.
+
+    Notes
+    -----
+    Items of a batch, the first axis of features with two axes or more, are judged one by one: what happens to one does
+    not depend on the others. Nothing is waited for, and the network is not called.
+
+    Examples
+    --------
+    A line is extrapolated as it is, a zigzag hardly at all:
+
+    >>> import numpy as np
+    >>> from spectral_forecast import Newton, make_plan, schedules
+    >>> plan = make_plan(Newton(1), np.arange(4), schedules.mask(4, [0, 1, 2]))
+    >>> run = plan.start(limit=0.6)
+    >>> for i in range(3):
+    ...     run.keep(i, np.array([[1.0 + i, 2.0], [(-1.0) ** i, 2.0]]))
+    >>> run.forecast(3).round(2)
+    array([[4.  , 2.  ],
+           [1.62, 2.  ]])
+    """
+
+    def __init__(self, plan: Plan, *, limit: float = 0.6, check_finite: bool = True) -> None:
+        super().__init__(plan, check_finite=check_finite)
+        if _checks.finite("limit", limit) <= 0.0:
+            raise ValueError(f"`limit` is {limit}; write the expected relative error at which half of a step is taken.")
+        self.limit = limit
+        self.doubt: Array | None = None
+        self._newest = -1
+
+    def keep(self, step: int, feature: Array) -> None:
+        """Keep a copy of the feature of an evaluated step, and how far off its forecast was; see `Run.keep`."""
+        doubt = None
+        if self._next > 0 and not self._changes(feature):
+            newest, plain = self._ring[self.plan.slot[self._newest]], super().forecast(step)
+            doubt = expected(feature, newest, plain) / float(step - self._newest)
+        super().keep(step, feature)
+        self._newest, self.doubt = step, doubt
+
+    def forecast(self, step: int) -> Array:
+        """Return the forecast of ``step``, as far as it can be trusted; see `Run.forecast`."""
+        plain = super().forecast(step)
+        if self.doubt is None:
+            return plain
+        xp = array_namespace(plain)
+        newest = widened(self._ring[self.plan.slot[self._newest]])
+        part = guard(self.doubt * float(step - self._newest), self.limit)
+        return xp.astype(newest + part * (widened(plain) - newest), plain.dtype, copy=False)
+
+
+def expected(feature: Array, newest: Array, forecast: Array) -> Array:
+    """Return the relative error of a forecast of ``feature``, or of the feature before it if that is less; by items."""
+    true = widened(feature)
+    xp = array_namespace(true)
+    size = norms(true)
+    error = xp.minimum(norms(true - widened(newest)), norms(true - widened(forecast)))
+    return error / xp.where(size > 0.0, size, xp.ones_like(size))
+
+
+def norms(array: Array) -> Any:
+    """Return the 2-norms of the items of a batch, along the first axis, as an array that broadcasts against it.
+
+    Arrays with fewer than two axes are one item.
+    """
+    xp = array_namespace(array)
+    axes = tuple(range(1 if array.ndim > 1 else 0, array.ndim))
+    return xp.sqrt(xp.sum(xp.abs(array) ** 2, axis=axes, keepdims=True)) if axes else xp.abs(array)
