@@ -21,8 +21,9 @@ from diffusers import (
 )
 
 from spectral_forecast import Corrector, Newton, combine, schedules
+from spectral_forecast.adapters._session import LIMIT
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.adapters.diffusers._correct import LIMIT, Step
+from spectral_forecast.adapters.diffusers._correct import Step
 from spectral_forecast.adapters.diffusers._schedulers import levels
 
 # NumPy's, of what diffusers' multistep schedulers do.
@@ -242,7 +243,9 @@ def test_nothing_is_kept_after_a_pipelines_call(noise):
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
     draw(network, scheduler, noise)
     network._diffusers_hook.reset_stateful_hooks()  # what a pipeline does when it ends
-    assert (scheduler.step.outputs, scheduler.step.skipped, scheduler.step.start) == ([], [], None)
+    mend = scheduler.step.mend
+    assert (mend.outputs, mend.skipped, mend.start) == ([], [], None)
+    assert scheduler.step.steps.returned is None
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "DEIS, flow"])

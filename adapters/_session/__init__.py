@@ -17,22 +17,28 @@ from spectral_forecast.adapters._session.place import (
     finite,
 )
 from spectral_forecast.adapters._session.report import Report
+from spectral_forecast.adapters._session.retake import LIMIT, Mend, Retake, Steps, Take
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.adapters._session.settings import Choice, Settings
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = [
+    "LIMIT",
     "Choice",
     "Clock",
     "Evaluation",
     "Form",
+    "Mend",
     "Moment",
     "Outputs",
     "Place",
     "Report",
+    "Retake",
     "Session",
     "Settings",
+    "Steps",
     "Stream",
+    "Take",
     "UnfitError",
     "agree",
     "alike",
