@@ -205,9 +205,10 @@ def test_another_scheduler_takes_over(noise):
     assert report(network).corrections
 
 
-def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, noise):
+@pytest.mark.parametrize("change", [lambda _number, x: x + 0.01, lambda _number, x: x.add_(0.01)])
+def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, noise, change):
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
-    draw(network, scheduler, noise, change=lambda _number, x: x + 0.01)
+    draw(network, scheduler, noise, change=change)
     assert report(network).corrections == []
     assert report(network).evaluations == 8
 

@@ -10,6 +10,7 @@ from spectral_forecast.adapters._session.place import (
     Form,
     Outputs,
     Place,
+    Resumable,
     UnfitError,
     agree,
     alike,
@@ -19,7 +20,7 @@ from spectral_forecast.adapters._session.place import (
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.retake import LIMIT, Mend, Retake, Steps, Take
 from spectral_forecast.adapters._session.session import Session
-from spectral_forecast.adapters._session.settings import Choice, Settings
+from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Outputs",
     "Place",
     "Report",
+    "Resumable",
     "Retake",
     "Session",
     "Settings",
@@ -43,5 +45,6 @@ __all__ = [
     "agree",
     "alike",
     "copies",
+    "even",
     "finite",
 ]

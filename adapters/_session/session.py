@@ -5,7 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
@@ -21,6 +21,14 @@ from spectral_forecast.adapters._session.stream import Stream
 __all__ = ["Session"]
 
 GONE = "the pipeline that was accelerated is gone, and its scheduler with it; call `restore`, and `accelerate` another."
+
+
+class Arrival(NamedTuple):
+    """An evaluation on which the plan corrects the sample, and the thread that is to ask for it."""
+
+    stream: Stream
+    step: int
+    thread: int
 
 
 class Session:
@@ -66,7 +74,7 @@ class Session:
         self.begin = 0
         self.streams: dict[str, Stream] = {}
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
-
+        self.arrived: Arrival | None = None  # by the newest call
         self.calls = self.forecasts = 0  # since the beginning, for whoever asks what has happened meanwhile
         self.thread: threading.Thread | None = None  # the one whose run is in progress
         self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
@@ -100,6 +108,7 @@ class Session:
         if not self._claim(timesteps):
             return forward()
         self.calls += 1
+        self.arrived = None
         moment = self._moment(timestep, context, timesteps)
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
@@ -137,6 +146,7 @@ class Session:
         """Let go of all features."""
         self.thread = None
         self.streams.clear()
+        self.arrived = None
         self.clock = self.make_clock(self.clock.used)
 
     def end(self, timesteps: Any = None) -> None:
@@ -271,6 +281,8 @@ class Session:
         self.streams[moment.stream] = stream
         error = stream.miss(step, feature)
         stream.keep(step, feature)
+        if stream.corrects(step):
+            self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
         self.report.peak_bytes = max(self.report.peak_bytes, held)
         return stream, error

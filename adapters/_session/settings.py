@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectral_forecast import LinearForecaster, Newton, Plan, make_plan, schedules
+from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
 
 __all__ = ["Choice", "Settings", "even"]
 
@@ -27,10 +27,23 @@ class Settings:
     forecaster: LinearForecaster | None
     evaluations: int | None
     shared: bool = False  # whether the network is one of several that share a run's steps
+    sigmas: tuple[float, ...] | None = None  # of the whole run, for
+    corrector: Corrector | None = None
 
     @classmethod
-    def of(cls, plan: Any, evaluations: Any, forecaster: Any, *, shared: bool = False) -> "Settings":
-        """Check what a user wrote."""
+    def of(
+        cls,
+        plan: Any,
+        evaluations: Any,
+        forecaster: Any,
+        *,
+        shared: bool = False,
+        sigmas: tuple[float, ...] | None = None,
+        corrector: Any = None,
+    ) -> "Settings":
+        """Check what a user wrote. ``sigmas`` and a ``corrector`` go into the plans that are made here."""
+        if corrector is not None and not isinstance(corrector, Corrector):
+            raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
         if (plan is None) == (evaluations is None):
             raise ValueError("`plan` and `evaluations`: write exactly one of them, for instance `evaluations=14`.")
         if plan is not None:
@@ -48,7 +61,7 @@ class Settings:
         rule = Newton(1) if forecaster is None else forecaster
         if not isinstance(rule, LinearForecaster):
             raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
-        return cls(None, rule, evaluations, shared)
+        return cls(None, rule, evaluations, shared, sigmas, None if sigmas is None else corrector)
 
     def __str__(self) -> str:
         """Return the forecaster as a report names it."""
@@ -73,7 +86,14 @@ class Settings:
     def _tabulate(self, evaluate: Any, begin: int, steps: int) -> Plan:
         # The paper's clock: step numbers, with the end of the run one step after the last call.
         rule = self.forecaster or _NeverForecast()
-        return make_plan(rule, np.arange(begin, steps), evaluate, span=(0.0, float(steps)))
+        return make_plan(
+            rule,
+            np.arange(begin, steps),
+            evaluate,
+            span=(0.0, float(steps)),
+            sigmas=None if self.sigmas is None else self.sigmas[begin:],
+            corrector=self.corrector,
+        )
 
 
 def even(steps: int, evaluations: int) -> Choice:
