@@ -18,7 +18,7 @@ from spectral_forecast.adapters._session.place import (
     finite,
 )
 from spectral_forecast.adapters._session.report import Report
-from spectral_forecast.adapters._session.retake import LIMIT, Mend, Retake, Steps, Take
+from spectral_forecast.adapters._session.retake import LIMIT, Mend, Retake, Steps, Take, relative
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
@@ -47,4 +47,5 @@ __all__ = [
     "copies",
     "even",
     "finite",
+    "relative",
 ]

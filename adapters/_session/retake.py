@@ -19,7 +19,7 @@ from spectral_forecast.adapters._session.place import finite
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.corrector import guard
 
-__all__ = ["LIMIT", "Mend", "Retake", "Steps", "Take"]
+__all__ = ["LIMIT", "Mend", "Retake", "Steps", "Take", "relative"]
 
 # Relative change of a skipped step's output at which half of it is made. Chosen on the digits model: a larger one gains
 # 1 to 3 dB more in smooth runs and loses 1 dB and more in stiff ones, where 0.05 and 0.08 lost 0.3 dB at most.
@@ -172,7 +172,7 @@ class Retake:
     def _again(self, x: Any, arrived: torch.Tensor) -> Any:
         times, outputs = np.array([*self.times, float(self.number)]), [*self.outputs, arrived]
         better = [combine(self.corrector.weights(times, float(step.number)), outputs) for step in self.skipped]
-        missed = max(_relative(new, step.output) for new, step in zip(better, self.skipped, strict=True))
+        missed = max(relative(new, step.output) for new, step in zip(better, self.skipped, strict=True))
         part = self.corrector.damping * (1.0 if self.limit is None else float(guard(missed, self.limit)))
         (mended, state), after = self.start, self.save()
         self.load(state)
@@ -209,6 +209,7 @@ def _same(x: Any, seen: list[tuple[torch.Tensor, int]]) -> bool:
     )
 
 
-def _relative(new: torch.Tensor, old: torch.Tensor) -> float:
+def relative(new: torch.Tensor, old: torch.Tensor) -> float:
+    """Return the 2-norm of the difference over that of ``new``; 0 where that vanishes."""
     length = float(torch.linalg.vector_norm(new.float()))
     return float(torch.linalg.vector_norm(new.float() - old.float())) / length if length else 0.0

@@ -45,6 +45,8 @@ class Session:
         Whether tensors are finite, for all processes that share the network.
     choose : callable
         Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
+    planned : callable
+        Told that a run begins that follows the plan of the settings; returns what is to be noted about it.
     clock : callable
         Makes a `Clock` of the timesteps used before.
     used : Tensor, optional
@@ -59,6 +61,7 @@ class Session:
         *,
         sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
         choose: Callable[[int, int], Choice] = even,
+        planned: Callable[[], str] = str,  # nothing
         clock: Callable[[Any], Clock] = Clock,
         used: Any = None,
     ) -> None:
@@ -67,6 +70,7 @@ class Session:
         self.place = place
         self.sound = sound
         self.choose = choose
+        self.planned = planned
         self.make_clock = clock
         self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
@@ -215,6 +219,8 @@ class Session:
             plan = settings.plan_for(steps, self.begin)
             if plan is None:
                 self._note(moment, f"the plan is for {settings.plan.steps} steps, the run has {steps}")
+            elif why := self.planned():
+                self._note(moment, why)
             return plan
         before = self.begin if settings.shared else 0
         choice = Choice(None, GONE) if steps is None else self.choose(before + steps, settings.evaluations)

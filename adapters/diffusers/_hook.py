@@ -16,7 +16,7 @@ from spectral_forecast.adapters._session import Choice, Outputs, Place, Session,
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
-from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose, limits
+from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
 __all__ = ["RootHook"]
@@ -73,6 +73,7 @@ class RootHook(ModelHook):
             place,
             sound=sound,
             choose=self._choose,
+            planned=lambda: correction.attach(self.scheduler()),
             used=self._timesteps(),
         )
         correction.sessions.append(self.session)
@@ -117,7 +118,7 @@ class RootHook(ModelHook):
     def _choose(self, steps: int, evaluations: int) -> Choice:
         scheduler = self.scheduler()
         choice = choose(scheduler, steps, evaluations, self.schedule)
-        if choice.evaluate is not None and limits(scheduler).correct:
+        if choice.evaluate is not None:
             self.correction.attach(scheduler)
         else:
             self.correction.detach()
