@@ -43,7 +43,10 @@ from spectral_forecast.adapters._session import (
 
 __all__ = ["Accelerator", "Report"]
 
-OVERLOOKED = "the plan's corrections are not made: write `x = accelerated.correct(x)` after the call of the model"
+OVERLOOKED = (
+    "the plan's corrections are not made: write `x = accelerated.correct(x)` after the call of the model, or "
+    "`step = accelerated.retaking(step)` where steps do not add the output; or `corrector=None`"
+)
 
 
 class Accelerator:
@@ -119,25 +122,24 @@ class Accelerator:
                 raise ValueError(f"`{name}` is {count!r}; write a whole number, 1 or more.")
         levels = _levels(sigmas, steps)
         # What the steps add up from, and so what can be corrected by adding to it, are the outputs of one stream.
-        self._adds = at == "output" and streams == 1
+        adds = at == "output" and streams == 1
         if isinstance(plan, Plan) and plan.correction.any():
             if corrector is None:
                 plan = plan._replace(correction=np.zeros_like(plan.correction))
-            elif not self._adds:
+            elif not adds:
                 raise ValueError(
                     '`plan` has a corrector, which acts on the outputs of one stream; write `at="output"` and '
                     "`streams=1`, or `corrector=None`, or make the plan without and write "
                     "`step = accelerated.retaking(step)`."
                 )
-        settings = Settings.of(
-            plan, evaluations, forecaster, sigmas=levels if self._adds else None, corrector=corrector
-        )
+        settings = Settings.of(plan, evaluations, forecaster, sigmas=levels if adds else None, corrector=corrector)
         if (plan is None) == (steps is None and sigmas is None):
             raise ValueError(
                 "`steps` goes with `evaluations`: write how many calls a run has, or its `sigmas`; a plan knows them."
             )
         self.model = model
         self._corrector = corrector
+        self._refuses = levels is not None and corrector is not None and not adds
         self._retaking = False
         name = getattr(model, "__name__", type(model).__name__)
         place: Place = Outputs() if at == "output" else Resumable(name)
@@ -200,7 +202,7 @@ class Accelerator:
         >>> bool((corrected - full).norm() < 0.5 * (plain - full).norm())
         True
         """
-        if not self._adds and self._session.settings.plan is None and self._corrector is not None:
+        if self._refuses:
             raise ValueError(
                 "`correct` adds up the outputs of one stream, but features are kept or there are several; write "
                 "`step = accelerated.retaking(step)`, or leave it out."

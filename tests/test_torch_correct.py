@@ -182,6 +182,8 @@ def test_without_sigmas_steps_are_even_and_nothing_is_added(noise):
     sample = euler(accelerated, noise, accelerated.correct)
     assert torch.equal(sample, by_run(noise, make_plan(Newton(1), evaluate=schedules.even(STEPS, 8), **CLOCK)))
     assert accelerated.report.corrections == []
+    assert Accelerator(resumable, PLAIN, at="features").correct(noise) is noise
+    assert Accelerator(field, evaluations=8, steps=STEPS, streams=2).correct(noise) is noise
 
 
 def test_no_corrector_leaves_it_out(noise):
