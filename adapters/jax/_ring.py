@@ -110,15 +110,14 @@ def weighted_sum(weights: Any, ring: Ring, add: Any = None) -> Any:
 def error(weights: Any, row: Any, ring: Ring) -> jax.Array:
     """Return the relative error of the forecast that the feature in ``row``, the newest, has replaced.
 
-    The forecast is ``weights`` (K,) times the first K rows without this one. What was in it before, if anything, had no
-    part in what was forecast, or `make_plan` would have asked for one row more.
+    The forecast is ``weights`` (K,) times the first K rows. This row's weight is 0: where what was in it before had a
+    part in the forecasts, `make_plan` asks for one row more.
     """
-    others = jnp.where(jnp.arange(ring.kept) == row, 0.0, jnp.asarray(weights))
     missed = size = jnp.zeros(())
     for rows in jax.tree.leaves(ring.rows):
         true = lax.dynamic_index_in_dim(rows, row, keepdims=False)
         true = true.astype(jnp.promote_types(true.dtype, jnp.float32))
-        missed = missed + jnp.sum(jnp.abs(_less(true, others, rows)) ** 2)
+        missed = missed + jnp.sum(jnp.abs(_less(true, jnp.asarray(weights), rows)) ** 2)
         size = size + jnp.sum(jnp.abs(true) ** 2)
     # Neither a square root nor 0 / 0 has a derivative.
     wrong = missed > 0.0
