@@ -18,27 +18,37 @@
 """
 
 import functools
-from collections.abc import Callable, Container, Sequence
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
-from spectral_forecast import LinearForecaster, Plan
+from spectral_forecast import Corrector, LinearForecaster, Plan, schedules
 from spectral_forecast.adapters._session import (
+    LIMIT,
+    Choice,
     Clock,
-    Evaluation,
-    Form,
+    Frame,
     Outputs,
     Place,
     Report,
+    Resumable,
+    Retake,
     Session,
     Settings,
-    agree,
-    copies,
-    finite,
+    Steps,
+    even,
 )
 
 __all__ = ["Accelerator", "Report"]
+
+OVERLOOKED = (
+    "the plan's corrections are not made: write `x = accelerated.correct(x)` after the call of the model, or "
+    "`step = accelerated.retaking(step)` where steps do not add the output; or `corrector=None`"
+)
 
 
 class Accelerator:
@@ -55,8 +65,15 @@ class Accelerator:
         of the plan's steps in each of its own.
     evaluations, steps : int, optional
         Instead of a plan: how many calls of a run to evaluate, by `schedules.even`, and how many there are.
+    sigmas : array_like, shape (N + 1,), optional
+        Instead of ``steps``, for samplers that call once a step: their noise levels, and the one where the run ends.
+        Calls are then evaluated by `schedules.balanced`. In units in which the sampler's steps are as long as they are
+        hard: flow matching's own, and for noise that falls from 80, say, ``schedules.flow_time(sigmas)``.
     forecaster : LinearForecaster, optional
         The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation.
+    corrector : Corrector, optional
+        How `correct` and `retaking` correct skipped steps; None leaves it out. For `correct` it goes with ``sigmas``,
+        and a plan has its own.
     at : {"output", "features"}
         What is forecast. "features" asks for a resumable model: called as ``model(x, t, ...)`` it returns the output
         and a feature, and called with ``feature=`` too it computes the same pair from that, without its blocks. The
@@ -73,8 +90,9 @@ class Accelerator:
     Raises
     ------
     ValueError
-        If neither or both of ``plan`` and ``evaluations`` are given, or ``evaluations`` without ``steps``; at the
-        first call, if ``at`` is "features" and the model is not resumable.
+        If neither or both of ``plan`` and ``evaluations`` are given, or ``evaluations`` without ``steps`` and
+        ``sigmas``; if a plan's corrector can correct nothing, since features are kept or there are several streams; at
+        the first call, if ``at`` is "features" and the model is not resumable.
 
     Notes
     -----
@@ -91,7 +109,9 @@ class Accelerator:
         *,
         evaluations: int | None = None,
         steps: int | None = None,
+        sigmas: Any = None,
         forecaster: LinearForecaster | None = None,
+        corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
         at: Literal["output", "features"] = "output",
         streams: int = 1,
     ) -> None:
@@ -102,14 +122,33 @@ class Accelerator:
         for name, count in (("streams", streams), ("steps", 1 if steps is None else steps)):
             if not isinstance(count, int) or count < 1:
                 raise ValueError(f"`{name}` is {count!r}; write a whole number, 1 or more.")
-        settings = Settings.of(plan, evaluations, forecaster)
-        if (plan is None) == (steps is None):
-            raise ValueError("`steps` goes with `evaluations`: write how many calls a run has; a plan knows it.")
+        levels = _levels(sigmas, steps)
+        # What the steps add up from, and so what can be corrected by adding to it, are the outputs of one stream.
+        adds = at == "output" and streams == 1
+        if isinstance(plan, Plan) and plan.correction.any():
+            if corrector is None:
+                plan = plan._replace(correction=np.zeros_like(plan.correction))
+            elif not adds:
+                raise ValueError(
+                    '`plan` has a corrector, which acts on the outputs of one stream; write `at="output"` and '
+                    "`streams=1`, or `corrector=None`, or make the plan without and write "
+                    "`step = accelerated.retaking(step)`."
+                )
+        settings = Settings.of(plan, evaluations, forecaster, sigmas=levels if adds else None, corrector=corrector)
+        if (plan is None) == (steps is None and sigmas is None):
+            raise ValueError(
+                "`steps` goes with `evaluations`: write how many calls a run has, or its `sigmas`; a plan knows them."
+            )
         self.model = model
+        self._corrector = corrector
+        self._refuses = levels is not None and corrector is not None and not adds
+        self._retaking = False
         name = getattr(model, "__name__", type(model).__name__)
-        place: Place = Outputs() if at == "output" else _Resumable(name)
-        length = steps if plan is None else plan.steps
-        self._session = Session(name, settings, place, clock=functools.partial(Clock, streams=streams, length=length))
+        place: Place = Outputs() if at == "output" else Resumable(name)
+        length = plan.steps if plan is not None else steps if levels is None else len(levels) - 1
+        clock = functools.partial(Clock, streams=streams, length=length)
+        choose = even if levels is None else functools.partial(_balanced, levels)
+        self._session = Session(name, settings, place, choose=choose, clock=clock)
 
     def __call__(self, x: torch.Tensor, t: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the model's output: evaluated, or forecast."""
@@ -117,7 +156,133 @@ class Accelerator:
         def forward(**feature: Any) -> Any:
             return self.model(x, t, *args, **kwargs, **feature)
 
+        if self._arrived() is not None and not self._retaking and OVERLOOKED not in self._session.report.events:
+            self._session.report.events.append(OVERLOOKED)
         return self._session.call(forward, {"x": x, "args": args, **kwargs}, t)
+
+    def correct(self, x: torch.Tensor, *, limit: float | None = 0.2) -> torch.Tensor:
+        """Return the sample, moved by what an evaluation says of the forecasts before it.
+
+        Call it after the model and before the sampler's update, at every step. It is for samplers that add
+        ``(sigmas[i + 1] - sigmas[i]) * output`` at step i, as Euler's method does for a model of the velocity; for
+        others there is `retaking`.
+
+        Parameters
+        ----------
+        x : Tensor
+            The sample, of the outputs' shape. It is not changed.
+        limit : float, optional
+            The relative error of the forecast that this evaluation replaced, at which half of the correction is made;
+            see `spectral_forecast.corrector.guard`. None makes all of it.
+
+        Returns
+        -------
+        Tensor
+            ``x`` itself where nothing is corrected: where no step was skipped before, and without a corrector.
+
+        Raises
+        ------
+        ValueError
+            If features are kept, or there are several streams; if `retaking` corrects already.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from spectral_forecast.adapters.torch import Accelerator
+        >>> def velocity(x, sigma):
+        ...     return 1.0 + torch.cos(3.0 * sigma) * x
+        >>> sigmas = torch.linspace(1.0, 0.0, 31)
+        >>> def sample(model, x, correct):
+        ...     for sigma, following in zip(sigmas[:-1], sigmas[1:]):
+        ...         v = model(x, sigma)
+        ...         x = correct(x) + (following - sigma) * v
+        ...     return x
+        >>> accelerated = Accelerator(velocity, evaluations=8, sigmas=sigmas)
+        >>> full = sample(velocity, torch.ones(4), lambda x: x)
+        >>> corrected = sample(accelerated, torch.ones(4), accelerated.correct)
+        >>> plain = sample(Accelerator(velocity, evaluations=8, sigmas=sigmas), torch.ones(4), lambda x: x)
+        >>> bool((corrected - full).norm() < 0.5 * (plain - full).norm())
+        True
+        """
+        if self._refuses:
+            raise ValueError(
+                "`correct` adds up the outputs of one stream, but features are kept or there are several; write "
+                "`step = accelerated.retaking(step)`, or leave it out."
+            )
+        arrival = self._arrived()
+        if arrival is None:
+            return x
+        if self._retaking:
+            raise ValueError("`correct` and `retaking` correct the same steps; write one of them.")
+        self._session.arrived = None
+        moved, error, part = arrival.stream.correct(arrival.step, x, limit)
+        if not self._session.sound([moved]):
+            return x
+        self._session.report.corrections.append((arrival.step, error, part))
+        return moved
+
+    def retaking(self, step: Callable[..., Any], *, limit: float | None = LIMIT) -> Callable[..., Any]:
+        """Return the sampler's step, which takes skipped steps again on arrival at an evaluated one.
+
+        It suits every sampler without noise that is such a step, of any order, and models of the velocity, the noise or
+        the data, at features and with several streams. Where `correct` adds to the sample, this goes back to the sample
+        before the skipped steps and repeats them, with outputs that are interpolated.
+
+        Parameters
+        ----------
+        step : callable
+            Maps ``(x, output, ...)`` to the next ``x``, and nothing else: what it needs to know of earlier steps is in
+            ``x``, a tensor or a structure with tensors, and it writes into none of them. ``output`` is a tensor: what
+            the model returned, or what guidance made of it. Call it once a step.
+        limit : float, optional
+            The relative change of a skipped step's output at which half of the change is made;
+            see `spectral_forecast.corrector.guard`. None makes all of it.
+
+        Returns
+        -------
+        callable
+            The same function of ``(x, output, ...)``. A sample that is not the one it returned last begins a run.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from spectral_forecast.adapters.torch import Accelerator
+        >>> def model(x, sigma):
+        ...     return x / (1.0 + sigma**2)
+        >>> accelerated = Accelerator(model, evaluations=6, steps=12)
+        >>> step = accelerated.retaking(lambda x, denoised, s, t: x + (x - denoised) / s * (t - s))
+        >>> x, sigmas = torch.ones(1, 4), torch.linspace(10.0, 0.0, 13)
+        >>> for sigma, following in zip(sigmas[:-1], sigmas[1:]):
+        ...     x = step(x, accelerated(x, sigma), sigma, following)
+        >>> [arrival for arrival, _, _ in accelerated.report.corrections]
+        [4, 7, 10]
+        """
+        if not callable(step):
+            raise TypeError(f"`step` is {type(step).__name__}; write a callable `step(x, output, ...)`.")
+        if self._corrector is None:
+            return step
+        session, self._retaking = self._session, True
+        session.settings = replace(session.settings, sigmas=None, corrector=None)  # nothing is added any more
+        guards = session.settings.default
+        steps = Steps([session], Retake(self._corrector, [session], limit=limit, guards=guards))
+
+        @functools.wraps(step)
+        def retaken(x: Any, output: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            return steps(lambda x, output: step(x, output, *args, **kwargs), x, output, frame=self._frame())
+
+        return retaken
+
+    def _frame(self) -> Frame | None:
+        """The frame of outputs themselves, over the noise levels where they are known."""
+        levels, step = self._session.levels, self._session.clock.step
+        if levels is None or not 0 <= step < len(levels):
+            return None
+        return Frame(1.0 - 2.0 * levels[step] / levels[0], lambda output, _: output, lambda output, _: output)
+
+    def _arrived(self) -> Any:
+        """The evaluation on which this thread is to correct the sample."""
+        arrival = self._session.arrived
+        return arrival if arrival is not None and arrival.thread == threading.get_ident() else None
 
     def __getattr__(self, name: str) -> Any:
         if name in ("model", "_session"):  # not there yet, while a copy is being made
@@ -137,38 +302,18 @@ class Accelerator:
         self._session.reset()
 
 
-class _Resumable:
-    """The place of features of a model that returns and takes them."""
+def _levels(sigmas: Any, steps: int | None) -> tuple[float, ...] | None:
+    """The noise levels of a run, from the first to 0, where it ends."""
+    if sigmas is None:
+        return None
+    levels = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").numpy()
+    if levels.ndim != 1 or levels.size < 2 or levels.size != (levels.size if steps is None else steps + 1):
+        count = "N + 1" if steps is None else str(steps + 1)
+        raise ValueError(
+            f"`sigmas` has shape {levels.shape}; write ({count},): one a step, and where the last one ends."
+        )
+    return tuple((levels - levels[-1]).tolist())
 
-    at = "features"
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.proven = False
-
-    def enter(self, arguments: dict[str, Any], left: int) -> None:
-        """Nothing depends on them."""
-
-    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
-        """Run the model; the first time, see that it can be resumed."""
-        result = forward()
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise ValueError(
-                f'`model`: {self.name} returned {type(result).__name__}; with `at="features"`, write a model that '
-                "returns an output and a feature."
-            )
-        if not self.proven:
-            result = copies(result)  # the proof runs the model again, which may write into its results
-        output, feature = result
-        if not self.proven and finite(Form.of(output).take(output)):
-            if not agree(forward(feature=feature)[0], output):
-                raise ValueError(
-                    f"`model`: {self.name} gives another output when called with `feature=` the one it made."
-                )
-            self.proven = True
-        form = Form.of(feature, handed_on)
-        return Evaluation(output, form.take(feature), form)
-
-    def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
-        """Run the model's head on a feature."""
-        return forward(feature=form.build(feature))[0]
+def _balanced(levels: tuple[float, ...], steps: int, evaluations: int) -> Choice:
+    return Choice(schedules.balanced(levels, min(evaluations, steps)), levels=levels)

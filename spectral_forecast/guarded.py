@@ -61,6 +61,11 @@ class GuardedRun(Run):
         super().__init__(plan, check_finite=check_finite)
         if _checks.finite("limit", limit) <= 0.0:
             raise ValueError(f"`limit` is {limit}; write the expected relative error at which half of a step is taken.")
+        if plan.correction.any():
+            raise ValueError(
+                "`limit`: the plan has a corrector, which takes back what the plan itself forecasts; make the plan "
+                "without one, or leave out `limit`."
+            )
         self.limit = limit
         self.doubt: Array | None = None
         self._newest = -1

@@ -9,20 +9,30 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from spectral_forecast import Newton, make_plan, schedules
+from spectral_forecast import Corrector, Newton, make_plan, schedules
 from spectral_forecast.adapters.jax import Gated, flow_euler, forecasted, resumable
 
 STEPS, KEPT = 20, 9
 SIGMAS = np.linspace(1.0, 0.0, STEPS + 1, dtype=np.float32)
 PLAN = make_plan(Newton(1), np.arange(STEPS), schedules.growing(STEPS), keep=KEPT)
+CORRECTED = make_plan(
+    Newton(1), np.arange(STEPS), schedules.growing(STEPS), keep=KEPT, sigmas=SIGMAS, corrector=Corrector()
+)
 MATRIX = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32) / 2
 X = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
 MODEL = resumable(lambda x, s: jnp.tanh(x @ jnp.asarray(MATRIX)) + s, lambda h, _, s: 2 * h - s)
-COLLECTIVES = r"all-gather|all-reduce|all-to-all|collective-permute|collective-broadcast|reduce-scatter"
+COLLECTIVES = (
+    r" (?:all-gather|all-reduce|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
+)
 
 
 def sample(plan, x):
     return flow_euler(MODEL, plan, x, SIGMAS)
+
+
+def corrected(plan, x):
+    """The same at outputs, with corrections that the guard takes something of."""
+    return flow_euler(lambda x, s: MODEL(x, s)[0], plan, x, SIGMAS, at="output", limit=0.02)
 
 
 def gate(evidence):
@@ -81,12 +91,15 @@ def with_collectives(mesh):
 def main():
     """Sample on one device, and on eight with Auto axes, Explicit axes and `shard_map`."""
     found = {"devices": jax.device_count()}
-    expected = np.asarray(sample(PLAN, X))
+    expected, mended = np.asarray(sample(PLAN, X)), np.asarray(corrected(CORRECTED, X))
+    found["corrected differs"] = float(np.abs(np.asarray(corrected(PLAN, X)) - mended).max())
     for kind in (AxisType.Auto, AxisType.Explicit):
         mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
         with jax.set_mesh(mesh):
             x = jax.device_put(X, NamedSharding(mesh, P("data")))
             found[kind.name] = facts(sample, PLAN, x, expected=expected)
+            found[kind.name]["corrected"] = facts(corrected, CORRECTED, x, expected=mended)
+            found[kind.name]["known to correct nothing"] = facts(lambda x: corrected(PLAN, x), x, expected=mended)
             stepped, found[kind.name]["stepped ring"] = in_steps(x)
             if kind is AxisType.Auto:
                 found["with collectives"] = with_collectives(mesh)
@@ -98,6 +111,9 @@ def main():
             return jax.shard_map(function, in_specs=(P(), P("data")), out_specs=P("data"))
 
         found["shard_map"] = facts(mapped(sample), PLAN, x, expected=expected)
+        shards = np.concatenate([np.asarray(corrected(CORRECTED, part)) for part in np.split(X, 8)])
+        found["corrected shards differ"] = float(np.abs(shards - mended).max())
+        found["shard_map"]["corrected"] = facts(mapped(corrected), CORRECTED, x, expected=shards)
         clock = np.arange(STEPS)
         gated = np.asarray(sample(Gated(clock, gate), X))
         found["gated differs from the plan"] = float(np.abs(gated - expected).max())

@@ -1,6 +1,7 @@
 """The corrector under diffusers' schedulers: skipped steps are taken again, as a loop by hand would take them."""
 
 import copy
+import functools
 import gc
 import inspect
 import pickle
@@ -20,9 +21,10 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from spectral_forecast import Corrector, Newton, combine, schedules
+from spectral_forecast import Corrector, Newton, combine, make_plan, schedules
+from spectral_forecast.adapters._session import LIMIT
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.adapters.diffusers._correct import LIMIT, Step
+from spectral_forecast.adapters.diffusers._correct import Step
 from spectral_forecast.adapters.diffusers._path import Path
 
 # NumPy's, of what diffusers' multistep schedulers do.
@@ -257,9 +259,10 @@ def test_another_scheduler_takes_over(noise):
     assert report(network).corrections
 
 
-def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, noise):
+@pytest.mark.parametrize("change", [lambda _number, x: x + 0.01, lambda _number, x: x.add_(0.01)])
+def test_a_sample_that_is_changed_between_steps_is_not_corrected(scheduler, noise, change):
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
-    draw(network, scheduler, noise, change=lambda _number, x: x + 0.01)
+    draw(network, scheduler, noise, change=change)
     assert report(network).corrections == []
     assert report(network).evaluations == 8
 
@@ -293,7 +296,9 @@ def test_nothing_is_kept_after_a_pipelines_call(noise):
     network = accelerate(Field(), evaluations=8, scheduler=scheduler)
     draw(network, scheduler, noise)
     network._diffusers_hook.reset_stateful_hooks()  # what a pipeline does when it ends
-    assert (scheduler.step.velocities, scheduler.step.skipped, scheduler.step.start) == ([], [], None)
+    mend = scheduler.step.steps.mend
+    assert (mend.values, mend.skipped, mend.start) == ([], [], None)
+    assert scheduler.step.steps.returned is None
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "DEIS, flow"])
@@ -325,3 +330,136 @@ def test_levels_that_do_not_fall_are_none_and_steps_are_even(noise):
 def test_bad_correctors():
     with pytest.raises(TypeError, match="`corrector` is int; write a Corrector, or None"):
         accelerate(Field(), evaluations=8, scheduler=DDIMScheduler(), corrector=2)
+
+
+SIGMAS = np.array([3.0 * s / (1.0 + 2.0 * s) for s in np.linspace(1.0, 0.0, STEPS + 1)])
+CLOCK = {"times": np.arange(STEPS), "span": (0, STEPS)}
+EVALUATE = schedules.mask(STEPS, [0, 1, 2, 5, 8, 12, 15, 17, 19])
+PLAN = make_plan(Newton(1), evaluate=EVALUATE, sigmas=SIGMAS, corrector=Corrector(), **CLOCK)
+PLAIN = make_plan(Newton(1), evaluate=EVALUATE, **CLOCK)
+ARRIVALS = [5, 8, 12, 15, 17, 19]
+
+
+def flow():
+    """A scheduler whose noise levels are SIGMAS."""
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps = functools.partial(scheduler.set_timesteps, sigmas=SIGMAS[:-1])
+    return scheduler
+
+
+def by_run(network, x, plan):
+    """What `Run.correct` makes of a plan."""
+    run = plan.start()
+    for i in range(STEPS):
+        if run.evaluates(i):
+            velocity = network(x, torch.tensor(1000.0 * SIGMAS[i]))
+            run.keep(i, velocity)
+            x = run.correct(i, x)
+        else:
+            velocity = run.forecast(i)
+        x = x + (SIGMAS[i + 1] - SIGMAS[i]) * velocity
+    return x
+
+
+def test_a_plans_corrections_are_those_of_a_run(noise):
+    scheduler, noise = flow(), noise.float()
+    network = accelerate(Field(), PLAN, scheduler=scheduler)
+    result = draw(network, scheduler, noise, steps=None)
+    expected = by_run(Field(), noise, PLAN)
+    assert torch.allclose(result, expected, rtol=1e-5, atol=1e-5)
+    told = report(network)
+    assert [arrival for arrival, _, _ in told.corrections] == ARRIVALS
+    assert told.events == []
+    assert (by_run(Field(), noise, PLAIN) - expected).abs().max() > 0.01
+    assert torch.equal(draw(network, scheduler, noise, steps=None), result)
+    restore(network)
+    assert "step" not in vars(scheduler)
+
+
+def test_a_plan_that_evaluates_every_step_changes_no_bit(noise):
+    scheduler = flow()
+    full = draw(Field(), scheduler, noise, steps=None)
+    plan = make_plan(Newton(1), evaluate=np.ones(STEPS, bool), sigmas=SIGMAS, corrector=Corrector(), **CLOCK)
+    assert torch.equal(draw(accelerate(Field(), plan, scheduler=scheduler), scheduler, noise, steps=None), full)
+
+
+@pytest.mark.parametrize("how", ["no corrector", "no plan's corrector"])
+def test_a_plans_corrections_are_left_out_on_request(noise, how):
+    scheduler = flow()
+    plan, corrector = (PLAN, None) if how == "no corrector" else (PLAIN, Corrector())
+    network = accelerate(Field(), plan, scheduler=scheduler, corrector=corrector)
+    assert torch.allclose(draw(network, scheduler, noise, steps=None), by_run(Field(), noise, PLAIN), rtol=1e-5)
+    assert "step" not in vars(scheduler)
+    assert (report(network).corrections, report(network).events) == ([], [])
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "Euler, flow"])
+def test_a_plans_corrections_that_are_not_the_schedulers_are_left_out_and_told(name, noise):
+    results = []
+    for plan in (PLAN, PLAIN):
+        scheduler = SCHEDULERS[name]()
+        network = accelerate(Field(), plan, scheduler=scheduler)
+        results.append(draw(network, scheduler, noise))
+        told = [event for event in report(network).events if "the plan's corrector is left out" in event]
+        assert len(told) == (plan is PLAN)
+        assert all(type(scheduler).__name__ in event and "write `evaluations=`" in event for event in told)
+    assert torch.equal(*results)
+
+
+def test_a_plans_corrections_need_a_scheduler(noise):
+    scheduler, network = flow(), accelerate(Field(), PLAN)
+    draw(network, scheduler, noise, steps=None)
+    assert "no scheduler is known; write `scheduler=`" in report(network).events[0]
+    assert report(network).corrections == []
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_a_plans_corrections_of_guided_outputs(noise, rescaled):
+    """Linear guidance of forecasts is the forecast of guidance; other guidance is not."""
+
+    class Shifted(Field):
+        def forward(self, sample, timestep, shift=0.0):
+            return super().forward(sample, timestep) + shift * torch.cos(timestep.double() / 300.0).float()
+
+    def guide(network):
+        def guided(x, time):
+            one, two = network(x, time, shift=1.0), network(x, time)
+            both = two + 3.0 * (one - two)
+            return both * one.norm() / both.norm() if rescaled else both
+
+        return guided
+
+    scheduler, noise = flow(), noise.float()
+    network = accelerate(Shifted(), PLAN, scheduler=scheduler)
+    result = draw(guide(network), scheduler, noise, steps=None)
+    told = report(network)
+    if rescaled:
+        assert told.corrections == []
+        assert "is not the plan's forecast of it" in told.events[0]
+    else:
+        assert torch.allclose(result, by_run(guide(Shifted()), noise, PLAN), rtol=1e-5, atol=1e-5)
+        assert [arrival for arrival, _, _ in told.corrections] == ARRIVALS
+
+
+def test_tokens_with_steps_of_their_own_are_not_corrected(noise):
+    scheduler = flow()
+    network = accelerate(Field(), PLAN, scheduler=scheduler)
+    tokens = noise.float()[None]
+    scheduler.set_timesteps(None)
+    for time in scheduler.timesteps:
+        each = torch.stack([time, 0.0 * time])[None]
+        moved = scheduler.step(network(tokens, time), time, tokens, per_token_timesteps=each, return_dict=False)[0]
+        tokens = moved
+    assert report(network).corrections == []
+
+
+def test_a_plan_for_another_length_corrects_nothing(noise):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    network, full = accelerate(Field(), PLAN, scheduler=scheduler), draw(Field(), scheduler, noise, steps=30)
+    assert torch.equal(draw(network, scheduler, noise, steps=30), full)
+    assert "the plan is for 20 steps, the run has 30" in report(network).events[0]
+
+
+def test_features_and_a_plans_corrections_are_refused():
+    with pytest.raises(ValueError, match='`plan` has a corrector, which acts on outputs; write `at="output"`'):
+        accelerate(Field(), PLAN, at="features", scheduler=flow())

@@ -46,6 +46,19 @@ def test_no_collectives_are_added_to_those_of_the_model(found):
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_a_corrector_is_guarded_by_a_norm_over_all_devices(found, kind):
+    assert found[kind]["corrected"]["error"] < 1e-6 < 1e-3 < found["corrected differs"]
+    assert found[kind]["corrected"]["collectives"] == 1  # of two squared norms
+    assert "'data'" in found[kind]["corrected"]["spec"]
+    assert found[kind]["known to correct nothing"]["collectives"] == 0
+
+
+def test_a_corrector_in_a_shard_map_is_guarded_by_each_shards_norm(found):
+    assert found["shard_map"]["corrected"]["collectives"] == 0
+    assert found["shard_map"]["corrected"]["error"] < 1e-6 < 1e-5 < found["corrected shards differ"]
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_a_ring_that_is_made_outside_of_the_program(found, kind):
     assert found[kind]["stepped ring"].startswith("P(None, 'data'")
     assert found[kind]["stepped error"] < 2e-6

@@ -10,6 +10,7 @@ from spectral_forecast.adapters._session.place import (
     Form,
     Outputs,
     Place,
+    Resumable,
     UnfitError,
     agree,
     alike,
@@ -17,25 +18,35 @@ from spectral_forecast.adapters._session.place import (
     finite,
 )
 from spectral_forecast.adapters._session.report import Report
+from spectral_forecast.adapters._session.retake import LIMIT, Frame, Mend, Retake, Steps, Take, relative
 from spectral_forecast.adapters._session.session import Session
-from spectral_forecast.adapters._session.settings import Choice, Settings
+from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = [
+    "LIMIT",
     "Choice",
     "Clock",
     "Evaluation",
     "Form",
+    "Frame",
+    "Mend",
     "Moment",
     "Outputs",
     "Place",
     "Report",
+    "Resumable",
+    "Retake",
     "Session",
     "Settings",
+    "Steps",
     "Stream",
+    "Take",
     "UnfitError",
     "agree",
     "alike",
     "copies",
+    "even",
     "finite",
+    "relative",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["Evaluation", "Form", "Outputs", "Place", "UnfitError", "agree", "alike", "copies", "finite"]
+__all__ = ["Evaluation", "Form", "Outputs", "Place", "Resumable", "UnfitError", "agree", "alike", "copies", "finite"]
 
 
 class UnfitError(RuntimeError):
@@ -89,6 +89,43 @@ class Outputs:
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
         """Make a result of forecast tensors; nothing runs."""
         return form.build(feature)
+
+
+class Resumable:
+    """What a model that returns and takes features makes of its inputs, before its head."""
+
+    at = "features"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.proven = False
+
+    def enter(self, arguments: dict[str, Any], left: int) -> None:
+        """Nothing depends on them."""
+
+    def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
+        """Run the model; the first time, see that it can be resumed."""
+        result = forward()
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(
+                f'`model`: {self.name} returned {type(result).__name__}; with `at="features"`, write a model that '
+                "returns an output and a feature."
+            )
+        if not self.proven:
+            result = copies(result)  # the proof runs the model again, which may write into its results
+        output, feature = result
+        if not self.proven and finite(Form.of(output).take(output)):
+            if not agree(forward(feature=feature)[0], output):
+                raise ValueError(
+                    f"`model`: {self.name} gives another output when called with `feature=` the one it made."
+                )
+            self.proven = True
+        form = Form.of(feature, handed_on)
+        return Evaluation(output, form.take(feature), form)
+
+    def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
+        """Run the model's head on a feature."""
+        return forward(feature=form.build(feature))[0]
 
 
 def copies(result: Any) -> Any:

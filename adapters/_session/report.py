@@ -38,8 +38,9 @@ class Report:
         For each forecast step an estimate of its relative error: that of the next evaluated step, or else of the last
         one, times the ratio of the two steps' worst cases (`bounds.worst_case`, rho = 2).
     corrections : list of tuple
-        Where skipped steps were taken again: the evaluated step of arrival, the largest relative change of a skipped
-        step's output that the corrector found, and what part of the change was made.
+        Where skipped steps were corrected: the evaluated step of arrival, a relative error, and what part of the change
+        was made. Where steps were taken again, the error is the largest change of a skipped step's output; where a
+        plan's correction was added, that of the forecast that the evaluation replaced.
     restarts : int
         How often the kept features were dropped in mid-run; the events say why.
     events : list of str

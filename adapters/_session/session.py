@@ -5,7 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
@@ -23,6 +23,14 @@ __all__ = ["Session"]
 GONE = "the pipeline that was accelerated is gone, and its scheduler with it; call `restore`, and `accelerate` another."
 
 
+class Arrival(NamedTuple):
+    """An evaluation on which the plan corrects the sample, and the thread that is to ask for it."""
+
+    stream: Stream
+    step: int
+    thread: int
+
+
 class Session:
     """Evaluates a network or forecasts, as the plan says and as far as everything is as expected.
 
@@ -37,6 +45,8 @@ class Session:
         Whether tensors are finite, for all processes that share the network.
     choose : callable
         Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
+    planned : callable
+        Told that a run begins that follows the plan of the settings; returns what is to be noted about it.
     clock : callable
         Makes a `Clock` of the timesteps used before.
     used : Tensor, optional
@@ -51,6 +61,7 @@ class Session:
         *,
         sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
         choose: Callable[[int, int], Choice] = even,
+        planned: Callable[[], str] = str,  # nothing
         clock: Callable[[Any], Clock] = Clock,
         used: Any = None,
     ) -> None:
@@ -59,6 +70,7 @@ class Session:
         self.place = place
         self.sound = sound
         self.choose = choose
+        self.planned = planned
         self.make_clock = clock
         self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
@@ -67,7 +79,7 @@ class Session:
         self.levels: tuple[float, ...] | None = None  # of noise, at the run's steps and its end
         self.streams: dict[str, Stream] = {}
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
-
+        self.arrived: Arrival | None = None  # by the newest call
         self.calls = self.forecasts = 0  # since the beginning, for whoever asks what has happened meanwhile
         self.thread: threading.Thread | None = None  # the one whose run is in progress
         self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
@@ -101,6 +113,7 @@ class Session:
         if not self._claim(timesteps):
             return forward()
         self.calls += 1
+        self.arrived = None
         moment = self._moment(timestep, context, timesteps)
         step = moment.step - self.begin
         if moment.step < 0 or self.plan is None:
@@ -139,6 +152,7 @@ class Session:
         """Let go of all features."""
         self.thread = None
         self.streams.clear()
+        self.arrived = None
         self.clock = self.make_clock(self.clock.used)
 
     def end(self, timesteps: Any = None) -> None:
@@ -212,6 +226,8 @@ class Session:
             plan = settings.plan_for(steps, self.begin)
             if plan is None:
                 self._note(moment, f"the plan is for {settings.plan.steps} steps, the run has {steps}")
+            elif why := self.planned():
+                self._note(moment, why)
             return plan
         before = self.begin if settings.shared else 0
         choice = Choice(None, GONE) if steps is None else self.choose(before + steps, settings.evaluations)
@@ -280,6 +296,8 @@ class Session:
         self.streams[moment.stream] = stream
         error = stream.miss(step, feature)
         stream.keep(step, feature)
+        if stream.corrects(step):
+            self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
         self.report.peak_bytes = max(self.report.peak_bytes, held)
         return stream, error

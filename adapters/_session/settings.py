@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectral_forecast import LinearForecaster, Newton, Plan, make_plan, schedules
+from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
 
 __all__ = ["Choice", "Settings", "even"]
 
@@ -30,10 +30,23 @@ class Settings:
     evaluations: int | None
     shared: bool = False  # whether the network is one of several that share a run's steps
     default: bool = False  # whether no rule was asked for: the clock is that of noise levels, and forecasts are guarded
+    sigmas: tuple[float, ...] | None = None  # of the whole run, for
+    corrector: Corrector | None = None
 
     @classmethod
-    def of(cls, plan: Any, evaluations: Any, forecaster: Any, *, shared: bool = False) -> "Settings":
-        """Check what a user wrote."""
+    def of(
+        cls,
+        plan: Any,
+        evaluations: Any,
+        forecaster: Any,
+        *,
+        shared: bool = False,
+        sigmas: tuple[float, ...] | None = None,
+        corrector: Any = None,
+    ) -> "Settings":
+        """Check what a user wrote. ``sigmas`` and a ``corrector`` go into the plans that are made here."""
+        if corrector is not None and not isinstance(corrector, Corrector):
+            raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
         if (plan is None) == (evaluations is None):
             raise ValueError("`plan` and `evaluations`: write exactly one of them, for instance `evaluations=14`.")
         if plan is not None:
@@ -51,7 +64,8 @@ class Settings:
         rule = Newton(1) if forecaster is None else forecaster
         if not isinstance(rule, LinearForecaster):
             raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
-        return cls(None, rule, evaluations, shared, default=forecaster is None)
+        made = None if sigmas is None else corrector
+        return cls(None, rule, evaluations, shared, default=forecaster is None, sigmas=sigmas, corrector=made)
 
     def __str__(self) -> str:
         """Return the forecaster as a report names it."""
@@ -59,8 +73,8 @@ class Settings:
 
     @property
     def limit(self) -> float | None:
-        """Of the forecasts' guard, if they have one."""
-        return LIMIT if self.default else None
+        """Of the forecasts' guard, if they have one; a plan with a corrector corrects what it has forecast itself."""
+        return LIMIT if self.default and self.corrector is None else None
 
     def plan_for(self, steps: int | None, begin: int, choice: Choice | None = None) -> Plan | None:
         """Return the plan of a run of ``steps``; None if the given one is not.
@@ -82,11 +96,17 @@ class Settings:
 
     def _tabulate(self, evaluate: Any, begin: int, steps: int, levels: tuple[float, ...] | None) -> Plan:
         rule = self.forecaster or _NeverForecast()
+        clock, span = np.arange(begin, steps, dtype=np.float64), (0.0, float(steps))  # the papers'
         if self.default and levels is not None:
-            clock = -np.asarray(levels)
-            return make_plan(rule, clock[begin - steps - 1 : -1], evaluate, span=(float(clock[0]), float(clock[-1])))
-        # The papers' clock: step numbers, with the end of the run one step after the last call.
-        return make_plan(rule, np.arange(begin, steps), evaluate, span=(0.0, float(steps)))
+            clock, span = -np.asarray(levels[begin - steps - 1 : -1]), (-levels[0], -levels[-1])
+        return make_plan(
+            rule,
+            clock,
+            evaluate,
+            span=span,
+            sigmas=None if self.sigmas is None else self.sigmas[begin:],
+            corrector=self.corrector,
+        )
 
 
 def even(steps: int, evaluations: int) -> Choice:

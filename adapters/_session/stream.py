@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from spectral_forecast import Plan
+from spectral_forecast.corrector import guard
 from spectral_forecast.guarded import GuardedRun
 
 __all__ = ["Stream"]
@@ -66,6 +67,21 @@ class Stream:
             missed += float(torch.linalg.vector_norm(forecast.float() - tensor.detach().float())) ** 2
             length += float(torch.linalg.vector_norm(tensor.detach().float())) ** 2
         return math.sqrt(missed / length) if length else None
+
+    def corrects(self, step: int) -> bool:
+        """Whether the plan corrects the sample on arrival at ``step``."""
+        return bool(self.plan.correction[step - self.begin].any())
+
+    def correct(self, step: int, x: torch.Tensor, limit: float | None) -> tuple[torch.Tensor, float, float]:
+        """Return the sample moved by the plan's correction, the error that guards it, and what part of it was made."""
+        if len(self.runs) != 1:
+            raise ValueError(
+                f"`model` returns {len(self.runs)} tensors, of which none says which way the sample goes; leave "
+                "`correct` out, or write `step = accelerated.retaking(step)`."
+            )
+        (run,) = self.runs
+        part = 1.0 if limit is None else float(guard(run.error, limit))
+        return run.correct(step - self.begin, x, limit=limit), run.error, part
 
     def fits(self, feature: list[torch.Tensor]) -> bool:
         """Whether a feature has the form of those kept before."""

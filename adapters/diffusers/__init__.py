@@ -11,6 +11,7 @@ import inspect
 import weakref
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from diffusers import CacheMixin, DiffusionPipeline
 from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
@@ -63,8 +64,9 @@ def accelerate(
     corrector : Corrector, optional
         How skipped steps are corrected on arrival at an evaluated one: they are taken again by the scheduler, with
         outputs that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
-        goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation; None leaves it
-        out.
+        goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation. A plan has its
+        own, which is added as `Run.correct` adds it, at outputs and with Euler's method for flow matching; with other
+        schedulers the report says that it is left out. None leaves either out.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
         block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
@@ -82,7 +84,8 @@ def accelerate(
     ------
     ValueError
         If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
-        of diffusers' own caches is on, or if ``at`` is "features" and the network has no lists of blocks.
+        of diffusers' own caches is on, or if ``at`` is "features" and the network has no lists of blocks or the plan
+        has a corrector.
 
     Notes
     -----
@@ -94,16 +97,23 @@ def accelerate(
     networks, clock = _networks(model, scheduler)
     if at not in ("output", "features"):
         raise ValueError(f'`at` is {at!r}; write "output" or "features".')
-    settings = Settings.of(plan, evaluations, forecaster, shared=len(networks) > 1)
+    given = plan
+    if isinstance(plan, Plan) and plan.correction.any():
+        if at == "features" and corrector is not None:
+            raise ValueError(
+                '`plan` has a corrector, which acts on outputs; write `at="output"`, or leave it out: `corrector=None`.'
+            )
+        # It is the scheduler's steps that are corrected, from guided outputs.
+        plan = plan._replace(correction=np.zeros_like(plan.correction))
+    shared = len(networks) > 1
+    settings = Settings.of(plan, evaluations, forecaster, shared=shared, corrector=corrector)
+    correction = Correction(corrector, given, guards=settings.default)
     if schedule is not None and (plan is not None or not callable(schedule)):
         raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")
     if settings.plan is None and clock is None:
         raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
-    if corrector is not None and not isinstance(corrector, Corrector):
-        raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
     for network in networks.values():
         _check(network, at)
-    correction = Correction(corrector if settings.plan is None else None, guards=settings.default)
     for network in networks.values():
         parameters = inspect.signature(network.forward).parameters
         root = RootHook(
@@ -119,7 +129,7 @@ def accelerate(
         network._diffusers_hook.invalidate_child_registries_cache()
         if isinstance(network, CacheMixin):
             network._cache_config = settings  # so that `enable_cache` refuses
-    if settings.plan is None and limits(clock()).correct:
+    if clock is not None:
         correction.attach(clock())
     return model
 

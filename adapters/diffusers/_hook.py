@@ -75,6 +75,7 @@ class RootHook(ModelHook):
             place,
             sound=sound,
             choose=self._choose,
+            planned=lambda: correction.attach(self.scheduler()),
             used=self._timesteps(),
         )
         correction.sessions.append(self.session)
@@ -123,7 +124,7 @@ class RootHook(ModelHook):
         choice = choose(scheduler, steps, evaluations, self.schedule, path)
         if isinstance(self.session.place, Velocities):
             self.session.place.path = path if self.session.settings.default else None
-        if choice.evaluate is not None and limit.correct:
+        if choice.evaluate is not None:
             self.correction.attach(scheduler, path or Path.even(scheduler, steps))
         else:
             self.correction.detach()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from spectral_forecast import schedules
+from spectral_forecast.adapters._session import Frame
 
 __all__ = ["Path"]
 
@@ -73,6 +74,22 @@ class Path:
         """Return the step at a scheduler's timestep; -1 where it has none."""
         time = float(timestep)
         return self.times.index(time) if time in self.times else -1
+
+    def frame(self, scheduler: Any, timestep: Any) -> Frame | None:
+        """Return the frame in which the scheduler's step at a timestep is interpolated; None off the path."""
+        step = self.number(timestep)
+        if step < 0:
+            return None
+
+        def seen(sample: Any) -> Any:
+            return scheduler.scale_model_input(sample, timestep) if self.predicts else sample
+
+        return Frame(
+            1.0 - 2.0 * self.levels[step],
+            lambda output, sample: self.velocity(output, seen(sample), step),
+            lambda velocity, sample: self.output(velocity, seen(sample), step),
+            blind=self.predicts == "epsilon",
+        )
 
     def velocity(self, output: torch.Tensor, x: torch.Tensor, step: int) -> torch.Tensor:
         """Return the velocity of an output for the input ``x`` of the network, noise and data of which have variance 1.

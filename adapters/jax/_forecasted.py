@@ -14,6 +14,7 @@ from spectral_forecast.adapters.jax import _ring
 from spectral_forecast.adapters.jax._gated import Gated, gated
 from spectral_forecast.adapters.jax._resumable import output
 from spectral_forecast.adapters.jax._ring import Ring
+from spectral_forecast.corrector import guard
 
 __all__ = ["Forecasted", "forecasted", "length"]
 
@@ -28,8 +29,10 @@ class Forecasted(NamedTuple):
     apply : callable
         ``apply(ring, step, *args) -> (out, ring)``: the model's output at a step, evaluated or forecast.
     correct : callable
-        ``correct(ring, step, x) -> x``: what the plan adds to the sample on arrival at an evaluated step, after
-        ``apply`` and before the sampler's update. Features must be outputs, of the sample's shapes.
+        ``correct(ring, step, x, limit=0.2) -> x``: what the plan adds to the sample on arrival at an evaluated step,
+        after ``apply`` and before the sampler's update. Features must be outputs, of the sample's shapes. ``limit``, a
+        number of Python, is the relative error of the forecast that the evaluation replaced, at which half of the
+        correction is made (`spectral_forecast.corrector.guard`); None makes all of it.
     """
 
     init: Callable[..., Any]
@@ -77,6 +80,11 @@ def forecasted(
     -----
     The loop's body holds the network once, in a branch of one `jax.lax.cond`. Under `jax.vmap` the branch survives as
     long as plan and step are not mapped.
+
+    A correction is in a branch of its own, which runs on arrivals only; where the plan is known at trace time and
+    corrects nothing, there is none. Its guard takes norms over the whole output: over a mesh with Auto or Explicit axes
+    two numbers are summed by all devices. Inside `jax.shard_map` and `jax.vmap`, where a norm sees its own part, each
+    part is guarded by its own error and nothing is communicated.
     """
     if at not in ("features", "output"):
         raise ValueError(f'`at` is {at!r}; write "features" or "output".')
@@ -104,10 +112,18 @@ def forecasted(
         )
         return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature)
 
-    def correct(ring: Ring, step: Any, x: Any) -> Any:
+    def correct(ring: Ring, step: Any, x: Any, limit: float | None = 0.2) -> Any:
         _check_ring(ring, plan)
         _check_sample(ring, x)
-        return _ring.weighted_sum(_at(plan.correction, step), ring, add=x)
+        if isinstance(plan.correction, np.ndarray) and not plan.correction.any():
+            return x
+        slot, weights, correction = (_at(part, step) for part in plan[1:])
+
+        def moved() -> Any:
+            part = 1.0 if limit is None else guard(_ring.error(weights, slot, ring), limit)
+            return _ring.weighted_sum(correction * part, ring, add=x)
+
+        return _choose((correction != 0.0).any(), moved, lambda: x)
 
     return Forecasted(init, apply, correct)
 

@@ -117,7 +117,7 @@ def gated(model: Callable[..., Any], plan: Gated, dtype: Any) -> tuple[Any, Any,
         )
         return model(*args, feature=feature, **kwargs)[0], state
 
-    def correct(_ring: GatedRing, _step: Any, x: Any) -> Any:
+    def correct(_ring: GatedRing, _step: Any, x: Any, limit: float | None = 0.2) -> Any:  # noqa: ARG001
         return x  # a corrector is a table of a plan
 
     return init, apply, correct

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Ring", "allocate", "check_feature", "feature", "store", "weighted_sum"]
+__all__ = ["Ring", "allocate", "check_feature", "error", "feature", "store", "weighted_sum"]
 
 
 @jax.tree_util.register_dataclass
@@ -105,6 +105,33 @@ def weighted_sum(weights: Any, ring: Ring, add: Any = None) -> Any:
     dtypes = ring.dtypes if add is None else [leaf.dtype for leaf in start]
     total = [_sum(weights, row, first).astype(dtype) for row, first, dtype in zip(rows, start, dtypes, strict=True)]
     return tree.unflatten(total)
+
+
+def error(weights: Any, row: Any, ring: Ring) -> jax.Array:
+    """Return the relative error of the forecast that the feature in ``row``, the newest, has replaced.
+
+    The forecast is ``weights`` (K,) times the first K rows. This row's weight is 0: where what was in it before had a
+    part in the forecasts, `make_plan` asks for one row more.
+    """
+    missed = size = jnp.zeros(())
+    for rows in jax.tree.leaves(ring.rows):
+        true = lax.dynamic_index_in_dim(rows, row, keepdims=False)
+        true = true.astype(jnp.promote_types(true.dtype, jnp.float32))
+        missed = missed + jnp.sum(jnp.abs(_less(true, jnp.asarray(weights), rows)) ** 2)
+        size = size + jnp.sum(jnp.abs(true) ** 2)
+    # Neither a square root nor 0 / 0 has a derivative.
+    wrong = missed > 0.0
+    return jnp.where(wrong, jnp.sqrt(jnp.where(wrong, missed, 1.0) / jnp.where(wrong, size, 1.0)), 0.0)
+
+
+def _less(true: jax.Array, weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Subtract the weighted rows one by one: before a norm, `_sum` would hold all of them a second time on CPUs."""
+
+    def subtract(k: Any, rest: jax.Array) -> jax.Array:
+        row = lax.dynamic_index_in_dim(rows, k, keepdims=False).astype(rest.dtype)
+        return rest - weights[k].astype(rest.dtype) * row
+
+    return lax.fori_loop(0, rows.shape[0] - 1, subtract, true)
 
 
 def _sum(weights: Any, row: jax.Array, first: Any) -> jax.Array:

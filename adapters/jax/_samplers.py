@@ -25,6 +25,7 @@ def flow_euler(
     at: Literal["features", "output"] = "features",
     loop: Loop = "scan",
     dtype: Any = None,
+    limit: float | None = 0.2,
 ) -> Any:
     """Sample a flow-matching model by Euler's method: dx/dσ = v(x, σ).
 
@@ -42,6 +43,8 @@ def flow_euler(
         What else the model takes: parameters, conditions.
     at, dtype
         As in `forecasted`. A plan's corrector needs "output".
+    limit : float, optional
+        Guards the plan's corrector, as in `Forecasted.correct`; None makes all of every correction.
     loop : {"scan", "fori_loop"}
         Both compile to the same loop, and both can be differentiated, since the number of steps is fixed.
 
@@ -57,7 +60,7 @@ def flow_euler(
 
     def step(x: Any, ring: Any, i: Any) -> tuple[Any, Any]:
         velocity, ring = forecast.apply(ring, i, x, sigmas[i], *args)
-        x = forecast.correct(ring, i, x) if corrects else x
+        x = forecast.correct(ring, i, x, limit) if corrects else x
         return (x + (sigmas[i + 1] - sigmas[i]) * velocity).astype(x.dtype), ring
 
     return _run(step, (x, forecast.init(x, sigmas[0], *args)), steps, loop)
@@ -73,6 +76,7 @@ def ddim(
     at: Literal["features", "output"] = "features",
     loop: Loop = "scan",
     dtype: Any = None,
+    limit: float | None = 0.2,
 ) -> Any:
     """Sample a noise-prediction model by DDIM without added noise (arXiv 2010.02502, equation 12 with σ_t = 0).
 
@@ -90,7 +94,7 @@ def ddim(
         What the model is told, one a step.
     alphas : array, shape (N + 1,)
         Cumulative products ᾱ at the timesteps, then the one to end at: 1, or the schedule's first.
-    *args, at, loop, dtype
+    *args, at, loop, dtype, limit
         As in `flow_euler`.
 
     Returns
@@ -110,7 +114,7 @@ def ddim(
     def step(x: Any, ring: Any, i: Any) -> tuple[Any, Any]:
         noise, ring = forecast.apply(ring, i, x, timesteps[i], *args)
         scaled = x / scales[i]
-        scaled = forecast.correct(ring, i, scaled) if corrects else scaled
+        scaled = forecast.correct(ring, i, scaled, limit) if corrects else scaled
         return (scales[i + 1] * (scaled + (sigmas[i + 1] - sigmas[i]) * noise)).astype(x.dtype), ring
 
     return _run(step, (x, forecast.init(x, timesteps[0], *args)), steps, loop)
