@@ -15,8 +15,9 @@ from torch.utils import _pytree as pytree
 from spectral_forecast.adapters._session import Choice, Outputs, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
+from spectral_forecast.adapters.diffusers._profiled import choose
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
-from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose, limits
+from spectral_forecast.adapters.diffusers._schedulers import Schedule, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 
 __all__ = ["RootHook"]
@@ -116,7 +117,8 @@ class RootHook(ModelHook):
 
     def _choose(self, steps: int, evaluations: int) -> Choice:
         scheduler = self.scheduler()
-        choice = choose(scheduler, steps, evaluations, self.schedule)
+        rule, at = self.session.settings.forecaster, self.session.place.at
+        choice = choose(rule, scheduler, steps, evaluations, at=at, schedule=self.schedule)
         if choice.evaluate is not None and limits(scheduler).correct:
             self.correction.attach(scheduler)
         else:

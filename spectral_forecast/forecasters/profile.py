@@ -15,8 +15,7 @@ from spectral_forecast._typing import Array, Times, Weights
 from spectral_forecast.clock import map_clock
 from spectral_forecast.forecasters import profile_file, profile_folder
 from spectral_forecast.forecasters.base import LinearRule
-from spectral_forecast.gram import append, row
-from spectral_forecast.gram import norm as gram_norm
+from spectral_forecast.gram import append, norm, row
 
 __all__ = ["Profile"]
 
@@ -194,7 +193,7 @@ class Profile(LinearRule):
         return schedules.mask(count, steps)
 
     def predicted_error(self, evaluate: ArrayLike, increments: ArrayLike) -> float:
-        r"""Return how far a schedule moves the end of a run, relative to how far the run goes.
+        r"""Return how far a schedule's forecasts move the end of a run at most, relative to how far the run goes.
 
         Parameters
         ----------
@@ -205,29 +204,23 @@ class Profile(LinearRule):
         Returns
         -------
         float
-            :math:`\|\sum_i \Delta_i (\hat h_i - h_i)\| / \|\sum_i \Delta_i h_i\|`, the root of the mean squares over
-            the profiled runs. What an error makes of the later features is not in it, nor what a corrector mends.
+            :math:`\sum_i |\Delta_i| \|\hat h_i - h_i\| / \|\sum_i \Delta_i h_i\|`, with root mean squares over the
+            profiled runs: as if no two steps' errors cancelled. What they make of later features is not in it, nor what
+            a corrector mends.
 
         Examples
         --------
         >>> import numpy as np
         >>> from spectral_forecast import Profile
-        >>> profile = Profile.from_runs([np.array([[1.0], [2.0], [4.0]])], ridge=0.0)
-        >>> profile.predicted_error([True, False, True], [1.0, 1.0, 1.0])  # 2 is taken for 1, and the way is 7
-        0.14285714285714285
+        >>> profile = Profile.from_runs([np.array([[1.0], [2.0], [5.0]])])
+        >>> profile.predicted_error([True, False, True], [1.0, 1.0, 1.0])  # 2 is taken for 1, on a way of 8
+        0.125
         """
-        mask = _checks.mask("evaluate", evaluate, self.times.size)
         steps = np.asarray(increments, dtype=np.float64)
-        if steps.shape != mask.shape or not np.isfinite(steps).all():
-            raise ValueError(f"`increments` has shape {steps.shape}; write {mask.size} finite numbers, one a step.")
-        edges, missed = np.append(np.flatnonzero(mask), mask.size), np.zeros(mask.size)
-        for k, (start, stop) in enumerate(itertools.pairwise(edges), start=1):
-            if stop > start + 1:
-                skipped = np.arange(start + 1, stop)
-                missed[skipped] -= steps[skipped]
-                missed[edges[:k]] += self._solve(edges[:k], skipped) @ steps[skipped]
-        way = gram_norm(self.gram, steps)
-        return gram_norm(self.gram, missed) / way if way else 0.0
+        if steps.shape != self.times.shape or not np.isfinite(steps).all():
+            raise ValueError(f"`increments` has shape {steps.shape}; write a finite number for each step.")
+        way = norm(self.gram, steps)
+        return self.price(evaluate, np.abs(steps)) / way if way else 0.0
 
     def save(self, path: str | Path) -> Path:
         """Write the profile to a file: safetensors, or JSON if the name ends in ``.json``. T (T + 1) / 2 numbers.
