@@ -108,7 +108,7 @@ def test_settings_fill_themselves_in(profile):
     told = profile.settings
     assert told["network"] == "FluxTransformer2DModel"
     assert (told["scheduler"], told["scheduler.shift"]) == ("FlowMatchEulerDiscreteScheduler", "3.0")
-    assert (told["steps"], told["at"], told["branches"], told["runs"]) == (str(STEPS), "output", "2", "2")
+    assert (told["steps"], told["at"], told["runs"]) == (str(STEPS), "output", "2")
     assert len(told["timesteps"].split()) == STEPS
     assert told["timesteps"].startswith("1000 ")
 
@@ -229,6 +229,23 @@ def test_a_restart_in_mid_run_goes_on_forecasting(profile, network):
     assert told.restarts == 1
     assert {4, 5, 6} <= set(told.evaluated["call 0"])
     assert max(told.forecast["call 0"]) > 6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("guided", [range(5), range(5, STEPS), range(STEPS)])
+def test_guidance_of_some_steps_only_is_left_out(network, guided):
+    """Its branch has not all steps; the other one is recorded."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(STEPS)
+    results = [[], []]
+    with record(network, scheduler=scheduler) as recorder:
+        for step, time in enumerate(scheduler.timesteps):
+            results[0].append(call(network, [3, 8], float(time)))
+            if step in guided:
+                results[1].append(call(network, [1, 1], float(time)))
+    (found,), branches = recorder.runs, results if len(guided) == STEPS else results[:1]
+    expected = Profile.from_runs(branches)
+    assert found.gram == pytest.approx(expected.gram, rel=1e-5, abs=1e-6 * expected.gram.max())
 
 
 def test_an_interrupted_run_is_left_out(pipe, network, at):

@@ -99,12 +99,13 @@ class Recording(Session):
     def collect(self) -> None:
         """End the run: keep its matrix if it is whole."""
         branches, self.rows = self.rows, {}
-        # A branch that comes or goes within the run is left out; one that began anew spoils it.
-        first = [branch for branch in branches.values() if branch[0].begin == 0]
-        whole = [branch[0] for branch in first if len(branch) == 1 and branch[0].whole]
-        if first and len(whole) == len(first):
+        whole = [branch[0] for branch in branches.values() if branch[0].whole]
+        # A branch that comes later or goes earlier (guidance of some steps only) is left out; one that began anew
+        # spoils the run.
+        anew = any(len(branch) > 1 for branch in branches.values())
+        if whole and not anew:
             gram = np.mean([branch.gram for branch in whole], axis=0)
-            self.recorded.append(Recorded(gram, self.made_with | {"at": self.place.at, "branches": str(len(whole))}))
+            self.recorded.append(Recorded(gram, self.made_with | {"at": self.place.at}))
         elif branches:
             ended = f"it ended after {max(len(branch[-1].gram) for branch in branches.values())} steps"
             self.left_out.append(f"run {self.report.runs}: {self.report.events[0] if self.report.events else ended}")
