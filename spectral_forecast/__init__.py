@@ -37,6 +37,7 @@ from spectral_forecast.forecasters import (
     TCPadeReleased,
     spectrum,
 )
+from spectral_forecast.guarded import GuardedRun
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
 from spectral_forecast.sampling import Run
@@ -61,6 +62,7 @@ __all__ = [
     "GramForecaster",
     "GramRule",
     "GramRun",
+    "GuardedRun",
     "Hermite",
     "LinearForecaster",
     "LinearRule",

@@ -13,6 +13,9 @@ from spectral_forecast.sampling import Run
 
 __all__ = ["GuardedRun", "expected", "norms"]
 
+_WORST = 1e6
+"""Times the limit: errors above are as good as this one, whose square no dtype that is computed in overflows."""
+
 
 class GuardedRun(Run):
     r"""A run whose forecasts are drawn back to the newest feature where the run shows that they err.
@@ -86,7 +89,8 @@ class GuardedRun(Run):
             return plain
         xp = array_namespace(plain)
         newest = widened(self._ring[self.plan.slot[self._newest]])
-        part = guard(self.doubt * float(step - self._newest), self.limit)
+        error = self.doubt * float(step - self._newest)
+        part = guard(xp.minimum(error, xp.full_like(error, _WORST * self.limit)), self.limit)
         return xp.astype(newest + part * (widened(plain) - newest), plain.dtype, copy=False)
 
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import ContextParallelConfig, FluxTransformer2DModel, WanTransformer3DModel
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
-from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers import accelerate, record, report, restore
 from spectral_forecast.benchmarks import digits
 
 STEPS = 12
@@ -115,6 +115,19 @@ def disagree(rank, at):
     return found
 
 
+def recorded(at):
+    """Matrices of features of which every process has half, and of outputs, which each has whole."""
+    flux = Flux()
+    grams = []
+    for change in (lambda: None, lambda: share_out(flux.network)):
+        change()
+        with record(flux.model, at=at) as recorder:
+            flux.run()
+        grams.append(recorder.profile().gram)
+    alone, both = grams
+    return {"matrix": both.tolist(), "error": float(abs(both / both.max() - alone / alone.max()).max())}
+
+
 def main(rank, rendezvous):
     """Meet the other process, and compare."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
@@ -125,6 +138,7 @@ def main(rank, rendezvous):
         for first in ("accelerated", "shared out")
     }
     found["disagreement"] = {at: disagree(rank, at) for at in ("output", "features")}
+    found["recorded"] = {at: recorded(at) for at in ("output", "features")}
     print(json.dumps(found))
     torch.distributed.destroy_process_group()
 

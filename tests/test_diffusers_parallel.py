@@ -73,3 +73,11 @@ def test_processes_decide_alike(found, at):
     assert one == other
     assert "its forecast was not finite" in one["forecast"]["events"][0]
     assert "its feature was not finite" in one["evaluation"]["events"][0]
+
+
+@pytest.mark.parametrize("at", ["output", "features"])
+def test_processes_record_one_profile(found, at):
+    """And each has the same one, or they would plan different steps."""
+    one, other = (rank["recorded"][at] for rank in found)
+    assert one == other
+    assert one["error"] < 1e-5

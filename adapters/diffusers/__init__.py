@@ -9,6 +9,8 @@
 
 import inspect
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -21,10 +23,13 @@ from spectral_forecast.adapters._session import Report, Settings
 from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._hook import RootHook
+from spectral_forecast.adapters.diffusers._profiled import check, of_network, of_run, of_scheduler, profile_in
+from spectral_forecast.adapters.diffusers._ranks import sum_over
+from spectral_forecast.adapters.diffusers._record import Recorder, Recording
 from spectral_forecast.adapters.diffusers._schedulers import Limits, Schedule, limits
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
 
-__all__ = ["Limits", "Report", "accelerate", "limits", "report", "restore"]
+__all__ = ["Limits", "Recorder", "Report", "accelerate", "limits", "record", "report", "restore"]
 
 _NAME = "spectral_forecast"
 _TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
@@ -56,7 +61,8 @@ def accelerate(
         Instead of a plan: how many steps of a run to evaluate. The length of the run is the scheduler's. Where its
         `limits` ask for more evaluations, there are more, and the report says so.
     forecaster : LinearForecaster, optional
-        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation.
+        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation. A `Profile` that
+        `record` has made of such runs chooses its own schedule, and forecasts nothing in runs of another kind.
     schedule : callable, optional
         Which steps: maps the number of steps and of evaluations to a mask, as `schedules.even` does. It goes with
         ``evaluations``. By default `schedules.balanced` over the scheduler's noise levels, or `schedules.even` within
@@ -84,8 +90,8 @@ def accelerate(
     ------
     ValueError
         If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
-        of diffusers' own caches is on, or if ``at`` is "features" and the network has no lists of blocks or the plan
-        has a corrector.
+        of diffusers' own caches is on, if ``at`` is "features" and the network has no lists of blocks or the plan has
+        a corrector, or if a profile was made with another network or scheduler.
 
     Notes
     -----
@@ -114,6 +120,7 @@ def accelerate(
         raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
     for network in networks.values():
         _check(network, at)
+    check(profile_in(settings.forecaster), networks, clock and clock(), at)
     for network in networks.values():
         parameters = inspect.signature(network.forward).parameters
         root = RootHook(
@@ -134,6 +141,63 @@ def accelerate(
     return model
 
 
+@contextmanager
+def record(
+    model: DiffusionPipeline | torch.nn.Module, *, at: Literal["output", "features"] = "output", scheduler: Any = None
+) -> Iterator[Recorder]:
+    """Record the runs that a pipeline makes meanwhile, for a profile; every step is evaluated, as without it.
+
+    >>> with record(pipe) as recorder:  # doctest: +SKIP
+    ...     for prompt in prompts:
+    ...         pipe(prompt, num_inference_steps=50)
+    >>> accelerate(pipe, evaluations=14, forecaster=recorder.profile())  # doctest: +SKIP
+
+    Parameters
+    ----------
+    model : DiffusionPipeline or torch.nn.Module
+        As for `accelerate`, with one network, not accelerated.
+    at, scheduler
+        As for `accelerate`: the profile serves what is recorded.
+
+    Yields
+    ------
+    Recorder
+        Its ``profile()`` is of all whole runs so far, and may be called when the recording is over.
+
+    Raises
+    ------
+    ValueError
+        As `accelerate`, or if the pipeline has two networks that take turns.
+
+    Notes
+    -----
+    Of a run with T steps the T x T inner products of its features remain: the sum over a batch and over a network's
+    several outputs, the mean over guidance branches. The features are kept, in their own dtype, until a branch is
+    through with its last step. Where anything is odd, a run is left out, and ``recorder.left_out`` says why.
+    """
+    networks, clock = _networks(model, scheduler)
+    if len(networks) > 1:
+        raise ValueError("`model`: a pipeline with two networks that take turns cannot be recorded.")
+    if clock is None:
+        raise ValueError(
+            "`scheduler` is needed to record a network without its pipeline; write the one that drives it."
+        )
+    (network,) = networks.values()
+    accelerate(model, evaluations=1, corrector=None, at=at, scheduler=scheduler)
+    hook, traits = _hook(network), of_network(network, at)
+
+    def describe(steps: int) -> dict[str, str]:
+        return traits | of_scheduler(clock()) | of_run(clock(), steps)
+
+    hook.session = Recording(hook.session, describe, sum_over(network))
+    recorder = Recorder(hook.session)
+    try:
+        yield recorder
+    finally:
+        recorder.end()
+        _take_back(network)
+
+
 def restore(model: _Model) -> _Model:
     """Take everything back that `accelerate` did; the network is as it was, and its features are let go.
 
@@ -148,12 +212,7 @@ def restore(model: _Model) -> _Model:
     """
     networks, _ = _networks(model, None)
     for network in networks.values():
-        if (hook := _hook(network)) is not None:
-            hook.correction.detach()
-        for module in network.modules():
-            detach(module, _NAME)
-        if isinstance(vars(network).get("_cache_config"), Settings):
-            del network._cache_config
+        _take_back(network)
     return model
 
 
@@ -217,6 +276,15 @@ def _split(network: torch.nn.Module) -> Split:
         for block in blocks:
             attach(block, BlockHook(split, group), _NAME)
     return split
+
+
+def _take_back(network: torch.nn.Module) -> None:
+    if (hook := _hook(network)) is not None:
+        hook.correction.detach()
+    for module in network.modules():
+        detach(module, _NAME)
+    if isinstance(vars(network).get("_cache_config"), Settings):
+        del network._cache_config
 
 
 def _hook(network: torch.nn.Module) -> RootHook | None:

@@ -16,8 +16,9 @@ from spectral_forecast.adapters._session import Choice, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._path import Path
+from spectral_forecast.adapters.diffusers._profiled import choose
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
-from spectral_forecast.adapters.diffusers._schedulers import Schedule, choose, limits
+from spectral_forecast.adapters.diffusers._schedulers import Schedule, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 from spectral_forecast.adapters.diffusers._velocities import Velocities
 
@@ -121,9 +122,10 @@ class RootHook(ModelHook):
         scheduler = self.scheduler()
         limit = limits(scheduler)
         path = Path.of(scheduler, steps) if limit.tail is None else None
-        choice = choose(scheduler, steps, evaluations, self.schedule, path)
+        settings, at = self.session.settings, self.session.place.at
+        choice = choose(settings.forecaster, scheduler, steps, evaluations, at=at, schedule=self.schedule, path=path)
         if isinstance(self.session.place, Velocities):
-            self.session.place.path = path if self.session.settings.default else None
+            self.session.place.path = path if settings.default else None
         if choice.evaluate is not None:
             self.correction.attach(scheduler, path or Path.even(scheduler, steps))
         else:

@@ -4,14 +4,14 @@ With diffusers' context parallelism every process holds the features of its own 
 process may find otherwise than the others; would it then evaluate alone, it would wait for them for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from spectral_forecast.adapters._session import finite
 
-__all__ = ["all_finite", "group_of"]
+__all__ = ["all_finite", "group_of", "sum_over"]
 
 
 def group_of(network: torch.nn.Module) -> Any:
@@ -28,3 +28,20 @@ def all_finite(tensors: Sequence[torch.Tensor], group: Any) -> bool:
     votes = torch.tensor(int(here), device=tensors[0].device)
     torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN, group=group)
     return bool(votes)
+
+
+def sum_over(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return what sums a tensor over the processes that share the network; None without context parallelism.
+
+    Inner products of outputs, which every process has whole, come out as many times too large as there are processes,
+    for which no weight and no schedule cares.
+    """
+    group = group_of(network)
+    if group is None:
+        return None
+
+    def add(values: torch.Tensor) -> torch.Tensor:
+        torch.distributed.all_reduce(values, group=group)
+        return values
+
+    return add

@@ -1,15 +1,15 @@
-"""The command line: a run's plan, a demo, pictures of any pipeline, and how far they are from the full run's."""
+"""The command line: plans, a demo, profiles and pictures of any pipeline, and how far they are from the full run's."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from spectral_forecast.cli import compare, demo, plan, sample
+from spectral_forecast.cli import compare, demo, plan, profile, sample
 
 __all__ = ["main"]
 
-_COMMANDS = {"plan": plan, "demo": demo, "sample": sample, "compare": compare}
+_COMMANDS = {"plan": plan, "demo": demo, "profile": profile, "sample": sample, "compare": compare}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

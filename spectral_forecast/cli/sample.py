@@ -4,13 +4,12 @@ A run that was stopped goes on where it was. Processes started by `accelerate la
 """
 
 import argparse
-import importlib
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
 from spectral_forecast.cli.rule import add_rule, rule
+from spectral_forecast.forecasters import LinearRule, Profile
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -21,50 +20,30 @@ EXTRA = "diffusers"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = "spectral-forecast sample [options] PIPELINE PROMPTS OUT"  # the full list takes ten lines
+    add_source(parser)
     add = parser.add_argument
-    add("pipeline", metavar="PIPELINE", help="folder of `save_pretrained`, or name on the hub")
-    add("prompts", metavar="PROMPTS", type=Path, help="a prompt or class a line; *.jsonl: an object")
     add("out", metavar="OUT", type=Path, help="folder for the results, or one to go on with")
     add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
     add("--evaluations", type=int, default=0, metavar="N", help="evaluate so many of them (default 0: the full run)")
-    add(
-        "--at",
-        default="output",
-        choices=["output", "features"],
-        metavar="WHAT",
-        help="forecast output (default) or features",
-    )
-    add_rule(parser, blend=0.5, mode="free")
-    call = parser.add_argument_group("the pipeline's call")
-    add = call.add_argument
-    add("--guidance", type=float, metavar="X", help="`guidance_scale`, or else `true_cfg_scale`")
-    add("--height", type=int, metavar="N", help="in pixels")
-    add("--width", type=int, metavar="N", help="in pixels")
-    add("--frames", type=int, metavar="N", help="of a video")
-    add("--seed", type=int, default=0, metavar="N", help="of the first prompt, then the next (default 0)")
-    add("--batch", type=int, default=1, metavar="N", help="prompts a call (default 1)")
-    add("--option", action="append", default=[], metavar="NAME=VALUE", help="anything else; may be repeated")
+    add_at(parser)
+    group = add_rule(parser, blend=0.5, mode="free")
+    group.add_argument("--profile", metavar="NAME", help="the rule and the schedule of a profile, by name or path")
+    add_call(parser)
     load = parser.add_argument_group("loading and writing")
-    add = load.add_argument
-    dtypes = ["float32", "float16", "bfloat16"]
-    add("--dtype", choices=dtypes, metavar="NAME", help="default bfloat16, on the CPU float32")
-    add("--device", metavar="NAME", help="default: cuda, mps or cpu")
-    add("--variant", metavar="NAME", help='which files to load, as in "fp16"')
-    add("--mp4", type=int, nargs="?", const=16, metavar="FPS", help="write videos as films too (16 a second)")
+    add_loading(load)
+    load.add_argument(
+        "--mp4", type=int, nargs="?", const=16, metavar="FPS", help="write videos as films too (16 a second)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Draw, and say what was drawn; 1 where a prompt has failed."""
-    chosen = _options(options.option)
-    forecaster = rule(options)
+    said, forecaster = of_job(options), _forecaster(options)
     from spectral_forecast.adapters.diffusers.sampling import Job, sample
 
-    if not sys.stderr.isatty():
-        _hide_loading_bars()
-    words = ("steps", "evaluations", "at", "guidance", "seed", "dtype", "device", "batch", "height", "width")
-    more = {word: getattr(options, word) for word in (*words, "frames", "variant", "mp4")}
-    job = Job(options.pipeline, options.prompts, options.out, forecaster=forecaster, options=chosen, **more)
-    outcome = sample(job)
+    quiet()
+    more = {word: getattr(options, word) for word in ("evaluations", "mp4", "out")}
+    outcome = sample(Job(**said, **more, forecaster=forecaster))
     who = f"process {outcome.process} of {outcome.processes}: " if outcome.processes > 1 else ""
     counts = f"{len(outcome.drawn)} drawn, {len(outcome.there)} were there, {len(outcome.failed)} failed"
     print(f"{who}{counts}; {options.out}", flush=True)
@@ -73,21 +52,9 @@ def run(options: argparse.Namespace) -> int:
     return 1 if outcome.failed else 0
 
 
-def _options(words: list[str]) -> dict[str, Any]:
-    """Read NAME=VALUE; a value is JSON where it can be, else text."""
-    chosen: dict[str, Any] = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or not name.isidentifier():
-            raise ValueError(f"`--option` is {word!r}; write NAME=VALUE, as in `--option max_sequence_length=256`.")
-        try:
-            chosen[name] = json.loads(value)
-        except json.JSONDecodeError:
-            chosen[name] = value
-    return chosen
-
-
-def _hide_loading_bars() -> None:
-    """Loading has bars of its own, which do not vanish in a pipe."""
-    for package in ("diffusers", "transformers"):
-        importlib.import_module(f"{package}.utils.logging").disable_progress_bar()
+def _forecaster(options: argparse.Namespace) -> LinearRule:
+    if options.profile is None:
+        return rule(options)
+    if not options.evaluations:
+        raise ValueError("`--profile` goes with `--evaluations`; write how many steps to evaluate.")
+    return Profile.load(options.profile)

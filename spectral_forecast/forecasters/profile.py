@@ -1,7 +1,7 @@
 """Weights and schedules learned from full runs: everything they need is one small matrix of inner products."""
 
+import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from spectral_forecast import _checks, schedules
 from spectral_forecast._typing import Array, Times, Weights
 from spectral_forecast.clock import map_clock
-from spectral_forecast.forecasters import profile_file
+from spectral_forecast.forecasters import profile_file, profile_folder
 from spectral_forecast.forecasters.base import LinearRule
-from spectral_forecast.gram import append, row
+from spectral_forecast.gram import append, norm, row
 
 __all__ = ["Profile"]
+
+_BRIEF = 32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,26 +192,102 @@ class Profile(LinearRule):
                     break
         return schedules.mask(count, steps)
 
-    def save(self, path: str | Path) -> None:
-        """Write the profile to a file: safetensors, or JSON if the name ends in ``.json``. T (T + 1) / 2 numbers."""
-        notes = {"times": json.dumps(self.times.tolist()), "ridge": repr(self.ridge)}
-        values = self.gram[np.tril_indices(len(self.gram))]
-        profile_file.write(Path(path), values, {**notes, "settings": json.dumps(dict(self.settings))})
+    def predicted_error(self, evaluate: ArrayLike, increments: ArrayLike) -> float:
+        r"""Return how far a schedule's forecasts move the end of a run at most, relative to how far the run goes.
+
+        Parameters
+        ----------
+        evaluate : array_like of bool, shape (T,)
+        increments : array_like, shape (T,)
+            What each step multiplies its feature by, :math:`\sigma_{i+1} - \sigma_i` in Euler's method.
+
+        Returns
+        -------
+        float
+            :math:`\sum_i |\Delta_i| \|\hat h_i - h_i\| / \|\sum_i \Delta_i h_i\|`, with root mean squares over the
+            profiled runs: as if no two steps' errors cancelled. What they make of later features is not in it, nor what
+            a corrector mends.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spectral_forecast import Profile
+        >>> profile = Profile.from_runs([np.array([[1.0], [2.0], [5.0]])])
+        >>> profile.predicted_error([True, False, True], [1.0, 1.0, 1.0])  # 2 is taken for 1, on a way of 8
+        0.125
+        """
+        steps = np.asarray(increments, dtype=np.float64)
+        if steps.shape != self.times.shape or not np.isfinite(steps).all():
+            raise ValueError(f"`increments` has shape {steps.shape}; write a finite number for each step.")
+        way = norm(self.gram, steps)
+        return self.price(evaluate, np.abs(steps)) / way if way else 0.0
+
+    def save(self, path: str | Path) -> Path:
+        """Write the profile to a file: safetensors, or JSON if the name ends in ``.json``. T (T + 1) / 2 numbers.
+
+        Parameters
+        ----------
+        path : str or Path
+            A text without a slash and without an ending is a name, and the file lies in a folder of the user's
+            (`profile_folder.folder`, or the variable ``SPECTRAL_FORECAST_PROFILES``). Everything else is a path.
+
+        Returns
+        -------
+        Path
+            Where it lies.
+
+        Raises
+        ------
+        ValueError
+            If the name has other than letters, digits, dots, dashes and underscores, or the profile more than 1000
+            steps.
+        """
+        file = profile_folder.place(path)
+        if file != Path(path):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            profile_file.write(file, profile_file.Contents(self.gram, self.times, self.ridge, self.settings))
+        except ValueError as error:
+            raise ValueError(f"`path` {file} cannot hold {self!r}: {error}.") from error
+        return file
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Return the profile that `save` wrote, exactly."""
+        """Return the profile that `save` wrote, exactly.
+
+        Parameters
+        ----------
+        path : str or Path
+            A name or a path, as for `save`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such file, or if it holds anything but what `save` wrote. Nothing in a file is run.
+        """
+        file = profile_folder.place(path)
         try:
-            values, notes = profile_file.read(Path(path))
-            times, settings = np.asarray(json.loads(notes["times"])), json.loads(notes["settings"])
-            gram = np.zeros((times.size, times.size))
-            gram[np.tril_indices(times.size)] = values
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"`path` {path} holds no profile; write a file that `Profile.save` made.") from error
-        return cls(gram + np.tril(gram, -1).T, times, float(notes["ridge"]), settings)
+            return cls(*profile_file.read(file))
+        except ValueError as error:
+            known = profile_folder.names() if file != Path(path) else []
+            there = f" There are profiles of these names: {', '.join(known)}." if known else ""
+            raise ValueError(
+                f"`path` {file} holds no profile: {error}. Write a file that `Profile.save` made.{there}"
+            ) from error
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that tell this profile from every other one."""
+        content = [
+            self.gram.tobytes(),
+            self.times.tobytes(),
+            repr((self.ridge, sorted(self.settings.items()))).encode(),
+        ]
+        return hashlib.sha256(b"\n".join(content)).hexdigest()[:12]
 
     def __repr__(self) -> str:
-        return f"<Profile of {self.times.size} steps: {dict(self.settings)}, ridge {self.ridge:g}>"
+        brief = {name: text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…" for name, text in self.settings.items()}
+        return f"<Profile of {self.times.size} steps: {brief}, ridge {self.ridge:g}, digest {self.digest}>"
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         steps = self._steps(np.append(times, t))

@@ -8,7 +8,6 @@
 
 import importlib.metadata
 import importlib.util
-import inspect
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -21,10 +20,19 @@ from tqdm import tqdm
 
 from spectral_forecast import __version__
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.adapters.diffusers.sampling.call import arguments, one_or_all, own_arguments
+from spectral_forecast.adapters.diffusers.sampling.call import arguments, own_arguments, seeded
 from spectral_forecast.adapters.diffusers.sampling.files import read_json, write_json, write_picture, write_video
-from spectral_forecast.adapters.diffusers.sampling.job import Job, check_folder, device_kind, settings, source
-from spectral_forecast.adapters.diffusers.sampling.processes import Share, my_share
+from spectral_forecast.adapters.diffusers.sampling.job import (
+    Job,
+    check_folder,
+    device_kind,
+    said,
+    seed_of,
+    settings,
+    source,
+)
+from spectral_forecast.adapters.diffusers.sampling.load import load
+from spectral_forecast.adapters.diffusers.sampling.processes import my_share
 from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt, batches, read_prompts
 
 __all__ = ["Job", "Outcome", "sample"]
@@ -91,10 +99,8 @@ def sample(job: Job) -> Outcome:
     todo = [group for group in groups if not all(_is_drawn(job.out, prompt) for prompt in group)]
     outcome.there = [prompt.name for group in groups for prompt in group if _is_drawn(job.out, prompt)]
     if todo:
-        pipe = _load(folder_or_name, job.variant, dtype, job.device or kind, share)
-        said = {word: getattr(job, word) for word in ("steps", "guidance", "height", "width", "frames")}
-        said = {word: value for word, value in said.items() if value is not None} | dict(job.options)
-        calls = [arguments(pipe, group, said) for group in todo]
+        pipe = load(folder_or_name, job.variant, dtype, job.device or kind, share)
+        calls = [arguments(pipe, group, said(job)) for group in todo]
         if job.evaluations:
             accelerate(pipe, evaluations=job.evaluations, forecaster=job.forecaster, at=job.at)
         job.out.mkdir(parents=True, exist_ok=True)
@@ -110,19 +116,6 @@ def _is_drawn(out: Path, prompt: Prompt) -> bool:
     """Whether a prompt's statistics are there, which are written last, and its files still are."""
     files = read_json(out / f"{prompt.name}.json").get("files")
     return bool(files) and all((out / file).exists() for file in files)
-
-
-def _load(source: str, variant: str | None, dtype: str, device: str, share: Share) -> DiffusionPipeline:
-    try:
-        pipe = DiffusionPipeline.from_pretrained(source, dtype=getattr(torch, dtype), variant=variant)
-    except ImportError:
-        raise
-    except Exception as error:  # of diffusers, transformers, safetensors or the hub's client
-        lines = str(error).strip().splitlines() or [""]
-        raise ValueError(f"`PIPELINE`: {source} cannot be loaded: {type(error).__name__}: {lines[0]}") from error
-    pipe.set_progress_bar_config(disable=None if share.index == 0 else True, leave=False, position=1)
-    numbered = f"{device}:{share.local}" if device == "cuda" else device
-    return pipe.to(numbered)
 
 
 def _draw(job: Job, pipe: DiffusionPipeline, work: list[tuple[list[Prompt], dict[str, Any]]], outcome: Outcome) -> None:
@@ -142,7 +135,7 @@ def _draw(job: Job, pipe: DiffusionPipeline, work: list[tuple[list[Prompt], dict
             except Exception as error:  # whatever a pipeline raises, the other prompts are drawn
                 for prompt in missing:
                     outcome.failed[prompt.name] = f"{type(error).__name__}: {error}"
-                    noted = {"number": prompt.number, "prompt": prompt.content, "seed": _seed(job, prompt)}
+                    noted = {"number": prompt.number, "prompt": prompt.content, "seed": seed_of(job, prompt)}
                     noted |= {"error": outcome.failed[prompt.name], "traceback": traceback.format_exc()}
                     write_json(job.out / f"{prompt.name}.json", noted)
             bar.update(len(missing))
@@ -152,15 +145,9 @@ def _draw_group(
     job: Job, pipe: DiffusionPipeline, group: list[Prompt], call: dict[str, Any], missing: list[Prompt]
 ) -> None:
     """Call the pipeline once, and write what is missing."""
-    seeds = [_seed(job, prompt) for prompt in group]
-    given = dict(call)
-    if "generator" in inspect.signature(pipe.__call__).parameters:
-        # On the CPU, so that every device starts from the same noise.
-        given["generator"] = one_or_all([torch.Generator().manual_seed(seed) for seed in seeds])
-    devices = [pipe.device] if pipe.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seeds[0])  # for pipelines that draw noise without their generator
-        if devices:
+    seeds = [seed_of(job, prompt) for prompt in group]
+    with seeded(pipe, call, seeds) as given:
+        if pipe.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pipe.device)
         start = time.perf_counter()
         output = pipe(**given)
@@ -174,10 +161,6 @@ def _draw_group(
             own = {"number": prompt.number, "prompt": prompt.content, "seed": seed, "files": files}
             own |= {"arguments": own_arguments(call, place, len(group))}
             write_json(path.with_name(f"{prompt.name}.json"), own | noted)
-
-
-def _seed(job: Job, prompt: Prompt) -> int:
-    return job.seed + prompt.number if prompt.seed is None else prompt.seed
 
 
 def _results(output: Any, count: int) -> tuple[list[Any], bool]:

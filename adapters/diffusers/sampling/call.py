@@ -1,14 +1,16 @@
 """What is a pipeline called with, for some prompts and options? Its own signature says what it takes."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
 
 from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt, is_words
 
-__all__ = ["arguments", "one_or_all", "own_arguments"]
+__all__ = ["arguments", "own_arguments", "seeded"]
 
 # Our short words for what pipelines call by different names.
 _ALIASES = {
@@ -39,9 +41,9 @@ def arguments(pipe: DiffusionPipeline, group: list[Prompt], said: Mapping[str, A
     call = _named(said, parameters, name)
     call |= _named(group[0].options, parameters, name, f"prompt {group[0].name}: ")
     for word in [word for word, value in call.items() if is_words(word, value)]:
-        call[word] = one_or_all([prompt.options.get(word, call[word]) for prompt in group])
+        call[word] = _one_or_all([prompt.options.get(word, call[word]) for prompt in group])
     if content == "prompt":
-        call["prompt"] = one_or_all([str(prompt.content) for prompt in group])
+        call["prompt"] = _one_or_all([str(prompt.content) for prompt in group])
     else:
         call["class_labels"] = [_label(prompt, name) for prompt in group]
     call |= {word: value for word, value in (("batch_size", len(group)), ("output_type", "pil")) if word in parameters}
@@ -61,7 +63,19 @@ def own_arguments(call: Mapping[str, Any], place: int, count: int) -> dict[str, 
     }
 
 
-def one_or_all(values: list[Any]) -> Any:
+@contextmanager
+def seeded(pipe: DiffusionPipeline, call: Mapping[str, Any], seeds: list[int]) -> Iterator[dict[str, Any]]:
+    """Give a call its generators; what is drawn meanwhile without one depends on the first seed."""
+    given = dict(call)
+    if "generator" in inspect.signature(pipe.__call__).parameters:
+        # On the CPU, so that every device starts from the same noise.
+        given["generator"] = _one_or_all([torch.Generator().manual_seed(seed) for seed in seeds])
+    with torch.random.fork_rng([pipe.device] if pipe.device.type == "cuda" else []):
+        torch.manual_seed(seeds[0])
+        yield given
+
+
+def _one_or_all(values: list[Any]) -> Any:
     """Some pipelines take one prompt only, and no list of it."""
     return values[0] if len(values) == 1 else values
 

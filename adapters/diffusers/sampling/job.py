@@ -13,7 +13,7 @@ from spectral_forecast import LinearForecaster
 from spectral_forecast.adapters.diffusers.sampling.files import read_json
 from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt
 
-__all__ = ["Job", "check_folder", "device_kind", "settings", "source"]
+__all__ = ["Job", "check_folder", "device_kind", "said", "seed_of", "settings", "source"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,17 @@ class Job:
     mp4: int | None = None
 
 
+def said(job: Job) -> dict[str, Any]:
+    """What the pipeline is to be called with, for all prompts."""
+    words = {word: getattr(job, word) for word in ("steps", "guidance", "height", "width", "frames")}
+    return {word: value for word, value in words.items() if value is not None} | dict(job.options)
+
+
+def seed_of(job: Job, prompt: Prompt) -> int:
+    """The seed of a prompt's starting noise."""
+    return job.seed + prompt.number if prompt.seed is None else prompt.seed
+
+
 def source(name: str) -> str:
     """A folder with a pipeline in it, or a name on the hub."""
     folder = Path(name).expanduser()
@@ -99,13 +110,13 @@ def device_kind(device: str | None) -> str:
 
 def settings(job: Job, prompts: list[Prompt], kind: str, dtype: str) -> dict[str, Any]:
     """What all results of a folder have in common, as JSON gives it back."""
-    said = {name: value for name, value in vars(job).items() if name not in ("out", "prompts", "forecaster", "at")}
+    found = {name: value for name, value in vars(job).items() if name not in ("out", "prompts", "forecaster", "at")}
     text = json.dumps([asdict(prompt) for prompt in prompts], sort_keys=True)
-    said |= {"dtype": dtype, "device": kind, "options": dict(job.options)}
-    said |= {"prompts": len(prompts), "prompts_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    found |= {"dtype": dtype, "device": kind, "options": dict(job.options)}
+    found |= {"prompts": len(prompts), "prompts_sha256": hashlib.sha256(text.encode()).hexdigest()}
     if job.evaluations:
-        said |= {"forecaster": repr(job.forecaster), "at": job.at}
-    return dict(json.loads(json.dumps(said)))
+        found |= {"forecaster": repr(job.forecaster), "at": job.at}
+    return dict(json.loads(json.dumps(found)))
 
 
 def check_folder(out: Path, wanted: dict[str, Any]) -> None:

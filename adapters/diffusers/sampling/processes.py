@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 __all__ = ["Share", "my_share"]
 
@@ -21,12 +22,16 @@ class Share:
         Which it is on its machine: the number of its device.
     wait : callable
         Returns when every process has called it.
+    gather : callable or None
+        Maps each process's list to that of all of them, one process's after the other; None where they cannot tell
+        each other anything.
     """
 
     index: int = 0
     count: int = 1
     local: int = 0
     wait: Callable[[], None] = lambda: None
+    gather: Callable[[list[Any]], list[Any]] | None = list
 
 
 def my_share(*, cpu: bool) -> Share:
@@ -41,8 +46,9 @@ def my_share(*, cpu: bool) -> Share:
     if not 0 <= index < count:
         raise ValueError(f"`RANK` is {index} of `WORLD_SIZE` {count}; start the processes with `accelerate launch`.")
     if "MASTER_ADDR" not in os.environ or importlib.util.find_spec("accelerate") is None:
-        return Share(index, count, local)
+        return Share(index, count, local, gather=None)
     from accelerate import PartialState
+    from accelerate.utils import gather_object
 
     # One process may be done hours before another.
     state = PartialState(cpu=cpu, timeout=timedelta(days=30))
@@ -51,7 +57,7 @@ def my_share(*, cpu: bool) -> Share:
         state.wait_for_everyone()
         state.destroy_process_group()
 
-    return Share(state.process_index, state.num_processes, state.local_process_index, wait)
+    return Share(state.process_index, state.num_processes, state.local_process_index, wait, gather_object)
 
 
 _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

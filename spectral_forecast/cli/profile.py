@@ -1,0 +1,58 @@
+"""Record a profile of any diffusers pipeline: the best schedule and weights for every number of evaluations.
+
+Prompts are drawn with every step evaluated, and their pictures not kept. Processes started by `accelerate launch` share
+the runs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from spectral_forecast import schedules
+from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
+
+__all__ = ["EXTRA", "HELP", "add_arguments", "run"]
+
+HELP = "record a profile of any diffusers pipeline, which `sample --profile` uses"
+EXTRA = "diffusers"
+_SHARES = (0.16, 0.2, 0.28)  # 8, 10 and 14 of 50 steps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.usage = "spectral-forecast profile [options] PIPELINE PROMPTS --out NAME"
+    add_source(parser)
+    add = parser.add_argument
+    add("--out", required=True, metavar="NAME", help="name of the profile; or a path, with a slash or an ending")
+    add("--replace", action="store_true", help="write over a profile that is there")
+    add("--runs", type=int, default=16, metavar="N", help="calls of the pipeline (default 16)")
+    add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
+    add_at(parser)
+    add("--ridge", type=float, default=1e-4, metavar="X", help="penalty of the weights (default 0.0001)")
+    add("--predict", type=int, nargs="+", metavar="N", help="evaluations to predict (default 16, 20 and 28 %% of all)")
+    add_call(parser)
+    add_loading(parser.add_argument_group("loading"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Record, and print what the profile predicts; 1 where a run has failed."""
+    said = of_job(options)
+    from spectral_forecast.adapters.diffusers.profiling import make_profile, predictions
+    from spectral_forecast.adapters.diffusers.sampling import Job
+    from spectral_forecast.benchmarks.tables import markdown
+
+    quiet()
+    job = Job(**said, out=Path())
+    outcome = make_profile(job, options.out, runs=options.runs, ridge=options.ridge, replace=options.replace)
+    for number, error in outcome.failed.items():
+        print(f"spectral-forecast profile: run {number} failed: {error}", file=sys.stderr)
+    if outcome.profile is not None:
+        told, count = outcome.profile.settings, outcome.profile.times.size
+        print(f"{told['runs']} runs of {count} steps: {told['at']} of {told['network']}, {told['scheduler']}\n")
+        lines = [["evaluations", "schedule", "predicted error"]]
+        for item in predictions(outcome.profile, options.predict or sorted({round(s * count) or 1 for s in _SHARES})):
+            error = "–" if item.error is None else f"{100 * item.error:.2f} %"
+            lines.append([str(item.evaluations), schedules.steps(item.evaluate), error])
+        print(markdown(lines))
+        print(f"\nwrote {outcome.path}", flush=True)
+    return 1 if outcome.failed else 0
