@@ -107,7 +107,9 @@ class SetTimesteps:
             if why:
                 self._original(*args, **kwargs)
         if why:
-            self.why = f"`grid={self.steps}` is left out, and the run has the {len(coarse)} steps it was asked for: {why}"
+            self.why = (
+                f"`grid={self.steps}` is left out, and the run has the {len(coarse)} steps it was asked for: {why}"
+            )
 
     def _against(self, *, by_list: bool) -> str:
         """Why nothing should be refined."""
@@ -157,7 +159,7 @@ def refined(listed: Any, asked: int, steps: int) -> Any:
     if len(values) == asked and values[-1] == 0.0:  # there is nothing between the last step and the end
         places = np.linspace(0.0, asked - 1.0, steps)
     else:
-        places = np.linspace(0.0, asked, steps + 1)[: len(values) - asked or -1]
+        places = np.linspace(0.0, asked, steps + 1)[: steps + len(values) - asked]
     fine = np.interp(places, np.arange(asked + 1), [*values, 0.0][: asked + 1])
     fine = (np.round(fine) if kind.dtype.kind in "iu" else fine).astype(kind.dtype)
     if isinstance(listed, torch.Tensor):

@@ -147,6 +147,8 @@ def choose(scheduler: Any, steps: int, evaluations: int, schedule: Schedule | No
         return Choice(None, against)
     if schedule is not None:
         return Choice(_checks.mask("schedule", schedule(steps, min(evaluations, steps)), steps))
+    if evaluations >= steps:
+        return Choice(np.ones(steps, dtype=bool))
     limit = limits(scheduler)
     noise = levels(scheduler, steps)
     if limit.tail is None and noise is not None:
