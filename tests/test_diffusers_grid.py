@@ -3,9 +3,11 @@
 import copy
 import gc
 import inspect
+import json
 import pickle
 import warnings
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from test_diffusers_correct import Field
 from spectral_forecast import Newton, make_plan, metrics, schedules
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._grid import SetTimesteps, refined
-from spectral_forecast.benchmarks import digits, photographs
+from spectral_forecast.benchmarks import digits, fine_grids, photographs
 from spectral_forecast.benchmarks.pipelines import PIPELINES
 
 # NumPy's, of what diffusers' multistep schedulers do.
@@ -343,18 +345,20 @@ def test_lists_are_interpolated_and_keep_their_kind(kind):
 
 
 def test_the_end_of_a_list_stays_where_it_is():
-    assert np.allclose(refined([14.0, 6.0, 0.0], 2, 4), [14.0, 10.0, 6.0, 3.0, 0.0]), "the end is in the list"
+    assert np.allclose(refined([14.0, 2.0, 0.0], 2, 4), [14.0, 10.0, 6.0, 2.0, 0.0]), "the end is in the list"
     assert np.allclose(refined([900.0, 300.0, 0.0], 3, 5), [900.0, 600.0, 300.0, 150.0, 0.0]), "the last step is at 0"
 
 
-def test_a_list_that_holds_its_end_is_refined(noise):
+def test_a_list_that_holds_its_end_is_refined():
     scheduler = SCHEDULERS["Euler"]()
     scheduler.set_timesteps(STEPS)
     sigmas = scheduler.sigmas.tolist()
     accelerate(Field(), evaluations=EVALUATIONS, scheduler=scheduler, grid=2 * STEPS)
     scheduler.set_timesteps(sigmas=sigmas)
     assert len(scheduler.timesteps) == 2 * STEPS
-    assert np.allclose(scheduler.sigmas[::2], sigmas)
+    assert (scheduler.sigmas[0], scheduler.sigmas[-1]) == (sigmas[0], 0.0)
+    assert np.isclose(scheduler.sigmas[-2], sigmas[-2])
+    assert (np.diff(scheduler.sigmas) < 0.0).all()
 
 
 def test_sigmas_of_flux_contain_the_coarse_ones(pipe):
@@ -363,6 +367,14 @@ def test_sigmas_of_flux_contain_the_coarse_ones(pipe):
     accelerate(pipe, evaluations=EVALUATIONS, grid=GRID)
     draw(pipe, 10)
     assert torch.equal(pipe.scheduler.sigmas[::4], coarse)
+
+
+def test_the_page_says_what_was_measured():
+    """If not: ``python -m spectral_forecast.benchmarks.fine_grids``."""
+    rows = json.loads(fine_grids.ROWS.read_text(encoding="utf-8"))
+    written = Path(__file__).parents[1] / "docs" / "fine-grids.md"
+    assert written.read_text(encoding="utf-8") == fine_grids.page(rows)
+    assert {len(values) for row in rows.values() for values in row.values()} == {len(fine_grids.CLASSES)}
 
 
 @pytest.mark.parametrize("grid", [7, 0, -200, 200.0, "200", True])

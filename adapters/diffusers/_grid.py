@@ -136,8 +136,9 @@ class SetTimesteps:
 def refined(listed: Any, asked: int, steps: int) -> Any:
     """Return a list of noise levels or times for ``asked`` steps as one for ``steps``, linear in between.
 
-    The end, 0, may or may not be the last number of the list, and then it is or is not in the result. With a multiple of
-    the steps that were asked for, their numbers are all in the result.
+    The end is 0. Towards an end that is not in the list the last step is refined, too: this is flow matching, and a
+    multiple of the steps that were asked for gives a list that holds all of theirs. An end in the list stays one step
+    away from the last, which is at the least noise that its network knows.
 
     Parameters
     ----------
@@ -151,16 +152,16 @@ def refined(listed: Any, asked: int, steps: int) -> Any:
 
     Examples
     --------
-    >>> refined([1.0, 0.5], 2, 4), refined([1.0, 0.5, 0.0], 2, 4)
-    ([1.0, 0.75, 0.5, 0.25], [1.0, 0.75, 0.5, 0.25, 0.0])
+    >>> refined([1.0, 0.5], 2, 4), refined([14.0, 2.0, 0.0], 2, 4)
+    ([1.0, 0.75, 0.5, 0.25], [14.0, 10.0, 6.0, 2.0, 0.0])
     """
     kind = listed.numpy(force=True) if isinstance(listed, torch.Tensor) else np.asarray(listed)
     values = kind.astype(np.float64)
-    if len(values) == asked and values[-1] == 0.0:  # there is nothing between the last step and the end
-        places = np.linspace(0.0, asked - 1.0, steps)
+    if values[-1] != 0.0:
+        fine = np.interp(np.linspace(0.0, asked, steps + 1)[:-1], np.arange(asked + 1), [*values, 0.0])
     else:
-        places = np.linspace(0.0, asked, steps + 1)[: steps + len(values) - asked]
-    fine = np.interp(places, np.arange(asked + 1), [*values, 0.0][: asked + 1])
+        inner = np.interp(np.linspace(0.0, asked - 1.0, steps), np.arange(asked), values[:asked])
+        fine = np.concatenate([inner, values[asked:]])
     fine = (np.round(fine) if kind.dtype.kind in "iu" else fine).astype(kind.dtype)
     if isinstance(listed, torch.Tensor):
         return torch.from_numpy(fine).to(listed)
