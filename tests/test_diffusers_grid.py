@@ -22,13 +22,14 @@ from diffusers import (
     LCMScheduler,
     StableDiffusion3Img2ImgPipeline,
     UniPCMultistepScheduler,
+    WanPipeline,
 )
 from test_diffusers_correct import Field
 
 from spectral_forecast import Newton, make_plan, metrics, schedules
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._grid import SetTimesteps, refined
-from spectral_forecast.benchmarks import digits, fine_grids, photographs
+from spectral_forecast.benchmarks import digits, fine_grids, moving_digits, photographs
 from spectral_forecast.benchmarks.pipelines import PIPELINES
 
 # NumPy's, of what diffusers' multistep schedulers do.
@@ -331,6 +332,23 @@ def test_a_pipeline_that_begins_in_the_middle_of_a_number_keeps_its_steps(first)
     assert "StableDiffusion3Img2ImgPipeline counts in these where it begins" in told.events[0]
     photographs.sample(text, [1], steps=20)
     assert (len(text.scheduler.timesteps), report(text).steps) == (GRID, GRID)
+
+
+def test_two_transformers_that_take_turns_share_the_grid():
+    high = moving_digits.network()
+    parts = moving_digits.pipeline(high).components
+    pipe = WanPipeline(**{**parts, "transformer_2": copy.deepcopy(high), "boundary_ratio": 0.7})
+    pipe.set_progress_bar_config(disable=True)
+    full = moving_digits.sample(pipe, [1], steps=20)
+    accelerate(pipe, evaluations=20, grid=20)
+    assert torch.equal(moving_digits.sample(pipe, [1], steps=STEPS), full)
+    accelerate(restore(pipe), evaluations=EVALUATIONS, grid=GRID)
+    moving_digits.sample(pipe, [1], steps=STEPS)
+    told = report(pipe)
+    first, second = told.evaluated.values()
+    assert (told.steps, told.events) == (GRID, [])
+    assert 0 == first[0] < first[-1] < second[0], "each has steps of its own"
+    assert sum(len(steps) for table in (told.evaluated, told.forecast) for steps in table.values()) == GRID
 
 
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])

@@ -184,7 +184,7 @@ def _repeated(times: torch.Tensor) -> int:
 
 def _pipeline() -> Any:
     """The pipeline whose call this is, or None; looked up among the callers, since pipelines share schedulers."""
-    frame = inspect.currentframe()
+    frame = inspect.currentframe().f_back
     while frame is not None and not isinstance(frame.f_locals.get("self"), DiffusionPipeline):
         frame = frame.f_back
     return None if frame is None else frame.f_locals["self"]
