@@ -292,6 +292,14 @@ def test_what_cannot_be_refined_says_so_and_keeps_its_steps(make, why, noise):
     assert why in event
 
 
+def test_more_steps_than_the_scheduler_has_are_left_out(noise):
+    scheduler = SCHEDULERS["DDIM"]()
+    network = accelerate(Field(), evaluations=EVALUATIONS, scheduler=scheduler, grid=2000)
+    loop(network, scheduler, noise, 50)
+    assert (report(network).steps, scheduler.num_inference_steps) == (50, 50)
+    assert "2000 cannot be larger than" in report(network).events[0]
+
+
 def test_a_pipeline_that_begins_in_the_middle_of_its_own_sigmas_is_refined():
     entry = next(entry for entry in PIPELINES if entry.name == "FluxImg2ImgPipeline")
     pipe = entry.build()

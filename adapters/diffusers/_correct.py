@@ -8,9 +8,7 @@ given the guided output, it does not matter where in the network was forecast.
 """
 
 import copy
-import inspect
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 
 from spectral_forecast import Corrector, combine
 from spectral_forecast.adapters._session import Session
+from spectral_forecast.adapters.diffusers._stand_in import StandIn
 from spectral_forecast.corrector import guard
 
 __all__ = ["Correction", "Step"]
@@ -70,8 +69,8 @@ class Taken:
     kwargs: dict[str, Any]
 
 
-class Step:
-    """Stands in for a scheduler's ``step``, as an attribute of it; in a copy of the scheduler its own is back.
+class Step(StandIn):
+    """Stands in for a scheduler's ``step``.
 
     Parameters
     ----------
@@ -81,22 +80,13 @@ class Step:
     corrector : Corrector
     """
 
+    name = "step"
+
     def __init__(self, scheduler: Any, sessions: Sequence[Session], corrector: Corrector) -> None:
-        self.scheduler = scheduler
+        super().__init__(scheduler)
         self.sessions = sessions
         self.corrector = corrector
         self.begin()
-
-    @property
-    def __signature__(self) -> inspect.Signature:  # pipelines ask whether it takes `eta` and `generator`
-        return inspect.signature(self._original)
-
-    @property
-    def _original(self) -> Callable[..., Any]:
-        return types.MethodType(type(self.scheduler).step, self.scheduler)
-
-    def __reduce__(self) -> Any:
-        return getattr, (self.scheduler, "step")  # of the copy, which has no attributes yet but its class's
 
     def __call__(self, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
         """Step, after correcting the sample where an evaluation has just arrived."""

@@ -6,8 +6,6 @@ the request is refined.
 """
 
 import inspect
-import types
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from spectral_forecast.adapters.diffusers._schedulers import FEWEST_STEPS, limits
+from spectral_forecast.adapters.diffusers._stand_in import StandIn
 
 __all__ = ["Grid", "SetTimesteps", "refined"]
 
@@ -62,8 +61,8 @@ class Grid:
         return ours is not None and getattr(scheduler, "__dict__", {}).get("set_timesteps") is ours
 
 
-class SetTimesteps:
-    """Stands in for a scheduler's ``set_timesteps``, as an attribute of it; in a copy of the scheduler its own is back.
+class SetTimesteps(StandIn):
+    """Stands in for a scheduler's ``set_timesteps``.
 
     Parameters
     ----------
@@ -77,21 +76,12 @@ class SetTimesteps:
         Why the newest run is not on the finer grid; "" if it is, or needs none.
     """
 
+    name = "set_timesteps"
+
     def __init__(self, scheduler: Any, steps: int) -> None:
-        self.scheduler = scheduler
+        super().__init__(scheduler)
         self.steps = steps
         self.why = ""
-
-    @property
-    def __signature__(self) -> inspect.Signature:  # pipelines ask whether it takes `sigmas` and `timesteps`
-        return inspect.signature(self._original)
-
-    @property
-    def _original(self) -> Callable[..., Any]:
-        return types.MethodType(type(self.scheduler).set_timesteps, self.scheduler)
-
-    def __reduce__(self) -> Any:
-        return getattr, (self.scheduler, "set_timesteps")  # of the copy, which has no attributes yet but its class's
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Set the steps that are asked for, and then finer ones if that is possible."""
@@ -102,8 +92,11 @@ class SetTimesteps:
         call = self.__signature__.bind(*args, **kwargs)
         why = self._against(by_list=call.arguments.get("sigmas") is not None)
         if not why:
-            self._refine(call, len(coarse))
-            why = _misses(self.scheduler.timesteps, coarse)
+            try:
+                self._refine(call, len(coarse))
+                why = _misses(self.scheduler.timesteps, coarse)
+            except ValueError as error:  # as of a scheduler that was trained with fewer steps
+                why = str(error)
             if why:
                 self._original(*args, **kwargs)
         if why:
