@@ -133,10 +133,12 @@ def transformer() -> FluxTransformer2DModel:
     return stored.load(NAME, NETWORK, CONFIG)
 
 
-def pipeline(model: FluxTransformer2DModel | None = None, *, scheduler: str = "euler") -> FluxPipeline:
-    """A real `FluxPipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2) at shift 3."""
+def pipeline(
+    model: FluxTransformer2DModel | None = None, *, scheduler: str = "euler", shift: float = SHIFT
+) -> FluxPipeline:
+    """A real `FluxPipeline` around the network, with ``scheduler`` "euler", "unipc" or "dpm++" (order 2)."""
     pipe = FluxPipeline(
-        scheduler=stored.flow_scheduler(scheduler, SHIFT),
+        scheduler=stored.flow_scheduler(scheduler, shift),
         transformer=transformer() if model is None else model,
         vae=None,
         text_encoder=None,

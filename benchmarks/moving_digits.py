@@ -157,7 +157,7 @@ def network() -> WanTransformer3DModel:
 def pipeline(
     model: WanTransformer3DModel | None = None, *, scheduler: str = "euler", shift: float = SHIFT
 ) -> WanPipeline:
-    """A real `WanPipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2, Wan's own)."""
+    """A real `WanPipeline` around the network, with ``scheduler`` "euler", "unipc" (Wan's own) or "dpm++" (order 2)."""
     pipe = WanPipeline(
         tokenizer=None,
         text_encoder=None,

@@ -150,7 +150,7 @@ def network() -> SD3Transformer2DModel:
 def pipeline(
     model: SD3Transformer2DModel | None = None, *, scheduler: str = "euler", shift: float = SHIFT
 ) -> StableDiffusion3Pipeline:
-    """A real `StableDiffusion3Pipeline` around the network, with ``scheduler`` "euler" or "unipc" (order 2)."""
+    """A real `StableDiffusion3Pipeline` around the network; ``scheduler``: "euler", "unipc" or "dpm++" (order 2)."""
     pipe = StableDiffusion3Pipeline(
         transformer=network() if model is None else model,
         scheduler=stored.flow_scheduler(scheduler, shift),

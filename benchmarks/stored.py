@@ -5,12 +5,13 @@ lie in ``weights/NAME.json``.
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from safetensors.torch import load_file
 
 __all__ = ["WEIGHTS", "after_each_step", "chosen", "facts", "flow_scheduler", "load", "noise", "one_hot"]
@@ -50,15 +51,23 @@ def chosen(scheduler: str, schedulers: dict[str, Callable[[], Any]]) -> Any:
 
 
 def flow_scheduler(scheduler: str, shift: float) -> Any:
-    """A scheduler of flow matching: "euler", or "unipc" of order 2."""
-    unipc = {"solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
+    """A scheduler of flow matching: "euler", or "unipc" or "dpm++" (2M) of order 2."""
+    second = {"solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
     return chosen(
         scheduler,
         {
             "euler": lambda: FlowMatchEulerDiscreteScheduler(shift=shift),
-            "unipc": lambda: UniPCMultistepScheduler(**unipc),
+            "unipc": lambda: UniPCMultistepScheduler(**second),
+            "dpm++": lambda: _dpm(shift, second),
         },
     )
+
+
+def _dpm(shift: float, second: dict[str, Any]) -> Any:
+    """DPM++ 2M with the shift as the constant that a pipeline makes of its number of tokens; FLUX gives no other."""
+    scheduler = DPMSolverMultistepScheduler(**second, use_dynamic_shifting=True, time_shift_type="exponential")
+    scheduler.register_to_config(base_shift=math.log(shift), max_shift=math.log(shift))
+    return scheduler
 
 
 def after_each_step(show: Callable[[torch.Tensor], None] | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Report, Settings
 from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._correct import Correction
+from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._hook import RootHook
 from spectral_forecast.adapters.diffusers._profiled import check, of_network, of_run, of_scheduler, profile_in
 from spectral_forecast.adapters.diffusers._ranks import sum_over
@@ -46,6 +47,7 @@ def accelerate(
     corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
     at: Literal["output", "features"] = "output",
     scheduler: Any = None,
+    grid: int | None = None,
 ) -> _Model:
     """Let a pipeline's network run at some steps only, and forecast the others.
 
@@ -81,6 +83,12 @@ def accelerate(
     scheduler : SchedulerMixin, optional
         The scheduler that drives a network given without its pipeline. Without one, give a plan; the steps are
         then told apart by their timesteps, and a run begins when time goes back.
+    grid : int, optional
+        Steps of every run that is asked for fewer, so that the result comes closer to the exact solution of the
+        sampler's differential equation. It goes with ``evaluations``, which stay as many. The scheduler sets ``grid``
+        steps in place of a number of steps, and interpolates lists of sigmas or timesteps. Runs asked for fewer than 8
+        steps, schedulers that add noise or have two stages, and pipelines that begin in the middle of a number of steps
+        (image to image) keep their own, and the report says so.
 
     Returns
     -------
@@ -116,11 +124,14 @@ def accelerate(
     correction = Correction(corrector, given, guards=settings.default)
     if schedule is not None and (plan is not None or not callable(schedule)):
         raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")
+    if grid is not None and plan is not None:
+        raise ValueError("`grid` goes with `evaluations`; a plan has its number of steps, which runs are asked for.")
     if settings.plan is None and clock is None:
         raise ValueError("`evaluations` needs the length of a run; write `scheduler=`, or give a plan.")
     for network in networks.values():
         _check(network, at)
     check(profile_in(settings.forecaster), networks, clock and clock(), at)
+    finer = Grid(grid)
     for network in networks.values():
         parameters = inspect.signature(network.forward).parameters
         root = RootHook(
@@ -130,6 +141,7 @@ def accelerate(
             scheduler=(lambda: None) if clock is None else clock,
             split=_split(network) if at == "features" else None,
             correction=correction,
+            grid=finer,
             schedule=schedule,
         )
         attach(network, root, _NAME)
@@ -138,6 +150,8 @@ def accelerate(
             network._cache_config = settings  # so that `enable_cache` refuses
     if clock is not None:
         correction.attach(clock())
+    if settings.plan is None:
+        finer.attach(clock())
     return model
 
 
@@ -281,6 +295,7 @@ def _split(network: torch.nn.Module) -> Split:
 def _take_back(network: torch.nn.Module) -> None:
     if (hook := _hook(network)) is not None:
         hook.correction.detach()
+        hook.grid.detach()
     for module in network.modules():
         detach(module, _NAME)
     if isinstance(vars(network).get("_cache_config"), Settings):

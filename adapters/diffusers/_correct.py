@@ -6,9 +6,6 @@ schedulers of every order: see `Retake`. A given plan says what to add to the sa
 
 import copy
 import functools
-import inspect
-import types
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +15,7 @@ from spectral_forecast import Corrector, Plan
 from spectral_forecast.adapters._session import Frame, Mend, Retake, Session, Steps, Take, finite, relative
 from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._schedulers import limits
+from spectral_forecast.adapters.diffusers._stand_in import StandIn
 from spectral_forecast.corrector import guard
 from spectral_forecast.sampling import Run
 
@@ -97,11 +95,13 @@ class Correction:
             step.steps.forget()
 
 
-class Step:
-    """Stands in for a scheduler's ``step``, as an attribute of it; in a copy of the scheduler its own is back."""
+class Step(StandIn):
+    """Stands in for a scheduler's ``step``."""
+
+    name = "step"
 
     def __init__(self, scheduler: Any, correction: Correction) -> None:
-        self.scheduler = scheduler
+        super().__init__(scheduler)
         self.path: Path | None = None
         self.steps = Steps(correction.sessions, correction.mend(scheduler), x_of=_previous)
 
@@ -109,17 +109,6 @@ class Step:
         """Begin a run along a path, if that is known."""
         self.path = path
         self.steps.begin()
-
-    @property
-    def __signature__(self) -> inspect.Signature:  # pipelines ask whether it takes `eta` and `generator`
-        return inspect.signature(self._original)
-
-    @property
-    def _original(self) -> Callable[..., Any]:
-        return types.MethodType(type(self.scheduler).step, self.scheduler)
-
-    def __reduce__(self) -> Any:
-        return getattr, (self.scheduler, "step")  # of the copy, which has no attributes yet but its class's
 
     def __call__(self, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
         """Step, after correcting the sample where an evaluation has just arrived."""

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from spectral_forecast.adapters._session import Choice, Place, Session, Settings
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
+from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._profiled import choose
 from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
@@ -55,6 +56,7 @@ class RootHook(ModelHook):
         scheduler: Callable[[], Any],
         split: Split | None,
         correction: Correction,
+        grid: Grid,
         schedule: Schedule | None,
     ) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class RootHook(ModelHook):
         self.scheduler = scheduler  # () -> the scheduler of the moment, or None without one
         self.schedule = schedule  # the one asked for, or None
         self.correction = correction  # of the scheduler's steps, one for all networks of a pipeline
+        self.grid = grid  # of the scheduler's steps, likewise
         self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
 
@@ -130,7 +133,8 @@ class RootHook(ModelHook):
             self.correction.attach(scheduler, path or Path.even(scheduler, steps))
         else:
             self.correction.detach()
-        return choice._replace(levels=None if path is None else path.levels)
+        why = "; ".join(filter(None, (choice.why, self.grid.follow(scheduler))))
+        return choice._replace(why=why, levels=None if path is None else path.levels)
 
     def _timesteps(self) -> Any:
         return getattr(self.scheduler(), "timesteps", None)

@@ -148,6 +148,8 @@ def choose(
         return Choice(None, against)
     if schedule is not None:
         return Choice(_checks.mask("schedule", schedule(steps, min(evaluations, steps)), steps))
+    if evaluations >= steps:
+        return Choice(np.ones(steps, dtype=bool))
     limit = limits(scheduler)
     if limit.tail is None and path is not None:
         return Choice(_balanced(path.levels, min(evaluations, steps)))
