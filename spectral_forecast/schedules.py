@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spectral_forecast._balance import Pricing
     from spectral_forecast.forecasters.analytic import AnalyticKernel
 
-__all__ = ["balanced", "budget", "even", "every", "flow_time", "growing", "mask", "predicted_error", "steps"]
+__all__ = ["balanced", "budget", "even", "every", "family", "flow_time", "growing", "mask", "predicted_error", "steps"]
 
 Mask = NDArray[np.bool_]
 
@@ -306,6 +306,47 @@ def balanced(
             f"`evaluations` is {count}, but `warmup`, `tail` and `max_skip` ask for {start.size}; write so many."
         )
     return mask(length, search(price, start, count)[-1])
+
+
+def family(
+    sigmas: ArrayLike,
+    most: int | None = None,
+    *,
+    times: ArrayLike | None = None,
+    span: tuple[float, float] | None = None,
+    kernel: "AnalyticKernel | None" = None,
+    warmup: int = 1,
+    tail: int = 0,
+    max_skip: int | None = None,
+) -> list[tuple[NDArray[np.intp], float]]:
+    """Return the balanced schedules of all numbers of evaluations, fewest first, each with its predicted error.
+
+    Parameters
+    ----------
+    sigmas, times, span, kernel, warmup, tail, max_skip
+        As for `balanced`.
+    most : int, optional
+        Evaluations of the last one; all steps by default, which takes a second for 50 and more than its cube for more.
+
+    Returns
+    -------
+    list of (ndarray of int, float)
+        The evaluated steps, and the sum of `predicted_error`, which falls from one to the next.
+
+    Examples
+    --------
+    >>> sigmas = np.linspace(1.0, 0.0, 13)
+    >>> [(len(chosen), round(error, 3)) for chosen, error in family(sigmas, 6)][2:]
+    [(3, 0.231), (4, 0.142), (5, 0.089), (6, 0.058)]
+    """
+    from spectral_forecast._balance import search
+
+    levels = _levels(sigmas)
+    price = _pricing(levels, times, span, kernel, (warmup, tail, max_skip))
+    start = np.flatnonzero(mask(levels.size - 1, [0], warmup=warmup, tail=tail, max_skip=max_skip))
+    count = _budget(levels.size - 1, levels.size - 1 if most is None else most)[1]
+    found = search(price, start, max(count, start.size))
+    return [(chosen, float(price(chosen[None])[0])) for chosen in found]
 
 
 def predicted_error(

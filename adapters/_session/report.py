@@ -41,6 +41,9 @@ class Report:
         Where skipped steps were corrected: the evaluated step of arrival, a relative error, and what part of the change
         was made. Where steps were taken again, the error is the largest change of a skipped step's output; where a
         plan's correction was added, that of the forecast that the evaluation replaced.
+    sample_error : float or None
+        Estimate of the sample's relative error (2-norm, root mean square over the batch) against the run in which every
+        step is evaluated, where skipped steps are taken again along known noise levels. docs/tolerance.md measures it.
     restarts : int
         How often the kept features were dropped in mid-run; the events say why.
     events : list of str
@@ -61,6 +64,7 @@ class Report:
     errors: dict[str, list[float | None]] = field(default_factory=dict)
     estimated_errors: dict[str, list[float | None]] = field(default_factory=dict)
     corrections: list[tuple[int, float, float]] = field(default_factory=list)
+    sample_error: Any = None
     restarts: int = 0
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
@@ -77,6 +81,7 @@ class Report:
             runs=max(part.runs for part in parts),
             steps=max(part.steps for part in parts),
             corrections=parts[0].corrections,
+            sample_error=parts[-1].sample_error,
             restarts=sum(part.restarts for part in parts),
             events=[f"{name}: {event}" for name, part in reports.items() for event in part.events],
             peak_bytes=sum(part.peak_bytes for part in parts),
@@ -165,6 +170,8 @@ class Report:
         if self.corrections:
             part = np.mean([part for _, _, part in self.corrections])
             lines.append(f"  corrected       {len(self.corrections)} times, by {part:.0%} of the change on average")
+        if self.sample_error is not None:
+            lines.append(f"  estimated error {self.sample_error:.2%} of the sample")
         if (worst := self._worst()) is not None:
             lines.append(f"  estimated error {worst:.2%} of a forecast at most")
         width = max(map(len, self.evaluated), default=0)

@@ -26,6 +26,9 @@ __all__ = ["LIMIT", "Frame", "Mend", "Retake", "Steps", "Take", "relative"]
 # Relative change of a skipped step's velocity at which half of it is made.
 LIMIT = 0.2
 
+# Of the sample's error in what its gaps were found to be off by, before correction; docs/tolerance.md.
+SHARE = 0.6
+
 Take: TypeAlias = Callable[[Any, torch.Tensor], Any]  # one step of the sampler: (x, output) -> result
 
 
@@ -36,6 +39,7 @@ class Frame(NamedTuple):
     of: Callable[[torch.Tensor, Any], torch.Tensor]  # an output, for ``x``
     back: Callable[[torch.Tensor, Any], torch.Tensor]
     blind: bool = False  # whether the first output of the run tells nothing: what it did is taken back in full
+    length: float = 0.0  # by which the step adds the value to the sample; 0 where that is not known
 
 
 class Mend(Protocol):
@@ -166,6 +170,9 @@ class Retake:
         self.newest = 0
         self.times: list[float] = []
         self.values: list[torch.Tensor] = []
+        self.error: torch.Tensor | None = None  # of the newest arrival's forecast, in every item, a step ahead
+        self.off: torch.Tensor | None = None  # squares of what gaps were off by, added up in every item
+        self.ahead: torch.Tensor | float = 0.0  # what is expected of the gap that is not over
         self.skipped: list[Skipped] = []
         self.start: tuple[Any, Any] | None = None  # the sample and the sampler's state before the first of them
 
@@ -175,6 +182,9 @@ class Retake:
             self.start = x, self.save()
         frame = frame or self._plain()
         self.skipped.append(Skipped(frame, frame.of(output.detach(), x).clone(), take))
+        if self.error is not None and frame.length:
+            self.ahead = self.ahead + frame.length * (self.number - self.newest) * self.error
+            self._estimate(x)
         self.number += 1
 
     def arrive(self, x: Any, output: torch.Tensor, frame: Frame | None) -> Any:
@@ -186,7 +196,7 @@ class Retake:
         if self.times and self.skipped and self.corrector is not None:
             x = self._again(x, times, values)
         self.times, self.values = times[-self._most :], values[-self._most :]
-        self.newest, self.skipped, self.start = self.number, [], None
+        self.newest, self.skipped, self.start, self.ahead = self.number, [], None, 0.0
         self.number += 1
         return x
 
@@ -201,9 +211,18 @@ class Retake:
 
     def _expect(self, times: list[float], values: list[torch.Tensor]) -> None:
         line = combine(Newton(1).weights(times[-3:-1], times[-1]), values[-3:-1])
-        doubt = expected(values[-1], values[-2], line) / (self.number - self.newest)
+        error = expected(values[-1], values[-2], line)
+        a_step = error / (self.number - self.newest)
+        self.error = a_step * norms(values[-1].float())
         for session in self.sessions:
-            session.expect(doubt)
+            session.expect(a_step, error)
+
+    def _estimate(self, x: Any) -> None:
+        """Report the relative error to be expected of the sample: gaps are off at random, each before correction."""
+        if self.off is not None and isinstance(x, torch.Tensor):
+            off = torch.sqrt(self.off + self.ahead**2) / norms(x.float()).clamp_min(torch.finfo(torch.float32).tiny)
+            for session in self.sessions:
+                session.report.sample_error = SHARE * torch.sqrt(torch.mean(off**2))
 
     def _again(self, x: Any, times: list[float], values: list[torch.Tensor]) -> Any:
         weights = functools.partial(self.corrector.weights, np.asarray(times))
@@ -220,6 +239,12 @@ class Retake:
         if not finite(_tensors(mended)):
             self.load(after)
             return x
+        steps = zip(better, self.skipped, strict=True)
+        gap = norms(sum(step.frame.length * (new - step.value).float() for new, step in steps))
+        self.off = gap**2 if self.off is None else self.off + gap**2
+        self.ahead = 0.0
+        if self.skipped[0].frame.length:
+            self._estimate(mended)
         for session in self.sessions:
             session.report.corrections.append((self.number, float(missed.max()), float(part.mean())))
         return mended

@@ -17,6 +17,7 @@ from spectral_forecast.adapters._session.place import Place, UnfitError, finite
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
+from spectral_forecast.tolerance import Gate
 
 __all__ = ["Session"]
 
@@ -62,6 +63,7 @@ class Session:
         sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
         choose: Callable[[int, int], Choice] = even,
         planned: Callable[[], str] = str,  # nothing
+        agreed: Callable[[float], float] = float,
         clock: Callable[[Any], Clock] = Clock,
         used: Any = None,
     ) -> None:
@@ -71,6 +73,9 @@ class Session:
         self.sound = sound
         self.choose = choose
         self.planned = planned
+        self.agreed = agreed  # makes one number of those of all processes that share the network
+        self.gate: Gate | None = None
+        self.gated = (-1, False)  # the newest step that the gate was asked of, and its answer
         self.make_clock = clock
         self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
@@ -123,6 +128,7 @@ class Session:
         given = _describe(arguments)
         stream = self._stream(moment, step, given)
         self.place.enter(arguments, self.plan.steps - step)
+        self._ask(stream, moment, step)
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
@@ -161,8 +167,13 @@ class Session:
             if not self.busy(timesteps):
                 self.reset()
 
-    def expect(self, doubt: torch.Tensor) -> None:
-        """Guard forecasts by this relative error, expected one step ahead of each item of the batch."""
+    def expect(self, doubt: torch.Tensor, error: torch.Tensor) -> None:
+        """Guard forecasts by a relative error, expected one step ahead of each item of the batch.
+
+        ``error`` is that of the newest arrival.
+        """
+        if self.gate is not None and self.gate.evaluated:
+            self.gate.arrive(self.gate.evaluated[-1], self.agreed(float(error.square().mean().sqrt())))
         for stream in self.streams.values():
             stream.expect(doubt)
 
@@ -175,6 +186,7 @@ class Session:
     def told(self) -> Report:
         """Return a copy of the report, with the errors of forecasts estimated."""
         told = copy.deepcopy(self.report)
+        told.sample_error = None if told.sample_error is None else float(told.sample_error)
         told.estimate(self.followed, self.levels if self.settings.default else None)
         return told
 
@@ -230,14 +242,26 @@ class Session:
                 self._note(moment, why)
             return plan
         before = self.begin if settings.shared else 0
-        choice = Choice(None, GONE) if steps is None else self.choose(before + steps, settings.evaluations)
+        choice = Choice(None, GONE) if steps is None else self.choose(before + steps, settings.evaluations or 0)
         if choice.why:
             self._note(moment, choice.why)
         if choice.evaluate is None:
             warnings.warn(f"Nothing is forecast: {choice.why}", stacklevel=2)
             return None
         self.levels = None if choice.levels is None else choice.levels[-steps - 1 :]
+        self.gate, self.gated = choice.gate, (-1, False)
         return settings.plan_for(steps, self.begin, choice)
+
+    def _ask(self, stream: Stream, moment: Moment, step: int) -> None:
+        """Let the gate decide about a step, once for all streams."""
+        if self.gate is None:
+            return
+        if self.gated[0] != step:
+            self.gated = step, self.gate.evaluates(step)
+        if self.gated[1] and not stream.evaluates(step):
+            plan = self.settings.grown(stream.plan, step - stream.begin, stream.begin, self.levels)
+            stream.follow(plan)
+            self.followed[moment.stream][-1] = (stream.begin, plan)
 
     def _stream(self, moment: Moment, step: int, given: dict[str, str]) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
@@ -295,6 +319,8 @@ class Session:
             stream = self._restart(moment, step, "its feature changed in shape or dtype")
         self.streams[moment.stream] = stream
         error = stream.miss(step, feature)
+        if self.gate is not None:
+            self.gate.arrive(step, None if error is None else self.agreed(error))
         stream.keep(step, feature)
         if stream.corrects(step):
             self.arrived = Arrival(stream, step, threading.get_ident())

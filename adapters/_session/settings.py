@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
+from spectral_forecast.tolerance import Gate, relative_error
 
 __all__ = ["Choice", "Settings", "even"]
 
@@ -19,6 +20,7 @@ class Choice(NamedTuple):
     evaluate: schedules.Mask | None
     why: str = ""
     levels: tuple[float, ...] | None = None  # noise levels of the steps and of the end, where they are known
+    gate: Gate | None = None  # decides on the way; ``evaluate`` is then what is known beforehand
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Settings:
     forecaster: LinearForecaster | None
     evaluations: int | None
     shared: bool = False  # whether the network is one of several that share a run's steps
+    tolerance: float | str | None = None
     default: bool = False  # whether no rule was asked for: the clock is that of noise levels, and forecasts are guarded
     sigmas: tuple[float, ...] | None = None  # of the whole run, for
     corrector: Corrector | None = None
@@ -43,12 +46,20 @@ class Settings:
         shared: bool = False,
         sigmas: tuple[float, ...] | None = None,
         corrector: Any = None,
+        tolerance: float | str | None = None,
     ) -> "Settings":
         """Check what a user wrote. ``sigmas`` and a ``corrector`` go into the plans that are made here."""
         if corrector is not None and not isinstance(corrector, Corrector):
             raise TypeError(f"`corrector` is {type(corrector).__name__}; write a Corrector, or None.")
-        if (plan is None) == (evaluations is None):
-            raise ValueError("`plan` and `evaluations`: write exactly one of them, for instance `evaluations=14`.")
+        if sum(given is not None for given in (plan, evaluations, tolerance)) != 1:
+            raise ValueError(
+                "`plan`, `evaluations` and `tolerance`: write exactly one of them, for instance `evaluations=14`."
+            )
+        if tolerance is not None:
+            relative_error(tolerance)
+            if shared or forecaster is not None:
+                raise ValueError("`tolerance` goes with one network and the default forecaster; write `evaluations=`.")
+            return cls(None, Newton(1), None, default=True, tolerance=tolerance)
         if plan is not None:
             if not isinstance(plan, Plan):
                 raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned.")
@@ -69,7 +80,8 @@ class Settings:
 
     def __str__(self) -> str:
         """Return the forecaster as a report names it."""
-        return "plan" if self.forecaster is None else f"{self.forecaster!r}{', guarded' if self.default else ''}"
+        within = "" if self.tolerance is None else f", tolerance {self.tolerance}"
+        return "plan" if self.forecaster is None else f"{self.forecaster!r}{', guarded' * self.default}{within}"
 
     @property
     def limit(self) -> float | None:
@@ -94,6 +106,12 @@ class Settings:
         rest[: WARMUP_AFTER_RESTART if self.forecaster is not None else None] = True
         return self._tabulate(rest, begin, len(evaluate), levels)
 
+    def grown(self, plan: Plan, step: int, begin: int, levels: tuple[float, ...] | None) -> Plan:
+        """Return a plan, which begins at the run's step ``begin``, with its own ``step`` evaluated, too."""
+        evaluate = plan.evaluate.copy()
+        evaluate[step] = True
+        return self._tabulate(evaluate, begin, begin + plan.steps, levels)
+
     def _tabulate(self, evaluate: Any, begin: int, steps: int, levels: tuple[float, ...] | None) -> Plan:
         rule = self.forecaster or _NeverForecast()
         clock, span = np.arange(begin, steps, dtype=np.float64), (0.0, float(steps))  # the papers'
@@ -104,6 +122,7 @@ class Settings:
             clock,
             evaluate,
             span=span,
+            keep=None if self.tolerance is None else 2,
             sigmas=None if self.sigmas is None else self.sigmas[begin:],
             corrector=self.corrector,
         )

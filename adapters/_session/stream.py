@@ -30,6 +30,12 @@ class Stream:
         """Whether the network runs at the run's ``step``."""
         return bool(self.plan.evaluate[step - self.begin])
 
+    def follow(self, plan: Plan) -> None:
+        """Go on with a plan that differs from this one in later steps only."""
+        self.plan = plan
+        for run in self.runs:
+            run.plan = plan
+
     def ready(self, step: int) -> bool:
         """Whether every evaluation before ``step`` is kept."""
         return all(run.ready(step - self.begin) for run in self.runs) if self.runs else step == self.begin

@@ -42,6 +42,7 @@ def accelerate(
     plan: Plan | None = None,
     *,
     evaluations: int | None = None,
+    tolerance: float | str | None = None,
     forecaster: LinearForecaster | None = None,
     schedule: Schedule | None = None,
     corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
@@ -62,6 +63,11 @@ def accelerate(
     evaluations : int, optional
         Instead of a plan: how many steps of a run to evaluate. The length of the run is the scheduler's. Where its
         `limits` ask for more evaluations, there are more, and the report says so.
+    tolerance : float or str, optional
+        Instead of a number of evaluations: the relative error of the sample to keep to, such as 0.02, or "34 dB".
+        Steps are chosen on the way, from the errors that the run's own evaluations show (`tolerance.Gate`); how well
+        that is kept is measured in docs/tolerance.md. It goes with the default forecaster, one network and schedulers
+        with noise levels.
     forecaster : LinearForecaster, optional
         The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation. A `Profile` that
         `record` has made of such runs chooses its own schedule, and forecasts nothing in runs of another kind.
@@ -120,9 +126,9 @@ def accelerate(
         # It is the scheduler's steps that are corrected, from guided outputs.
         plan = plan._replace(correction=np.zeros_like(plan.correction))
     shared = len(networks) > 1
-    settings = Settings.of(plan, evaluations, forecaster, shared=shared, corrector=corrector)
+    settings = Settings.of(plan, evaluations, forecaster, shared=shared, corrector=corrector, tolerance=tolerance)
     correction = Correction(corrector, given, guards=settings.default)
-    if schedule is not None and (plan is not None or not callable(schedule)):
+    if schedule is not None and (evaluations is None or not callable(schedule)):
         raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")
     if grid is not None and plan is not None:
         raise ValueError("`grid` goes with `evaluations`; a plan has its number of steps, which runs are asked for.")

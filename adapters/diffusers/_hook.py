@@ -18,8 +18,8 @@ from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._profiled import choose
-from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of
-from spectral_forecast.adapters.diffusers._schedulers import Schedule, limits
+from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of, largest
+from spectral_forecast.adapters.diffusers._schedulers import Schedule, gated, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 from spectral_forecast.adapters.diffusers._velocities import Velocities
 
@@ -80,6 +80,7 @@ class RootHook(ModelHook):
             sound=sound,
             choose=self._choose,
             planned=lambda: correction.attach(self.scheduler()),
+            agreed=lambda value: largest(value, network),
             used=self._timesteps(),
         )
         correction.sessions.append(self.session)
@@ -126,7 +127,11 @@ class RootHook(ModelHook):
         limit = limits(scheduler)
         path = Path.of(scheduler, steps) if limit.tail is None else None
         settings, at = self.session.settings, self.session.place.at
-        choice = choose(settings.forecaster, scheduler, steps, evaluations, at=at, schedule=self.schedule, path=path)
+        if settings.tolerance is not None:
+            choice = gated(scheduler, steps, settings.tolerance, path)
+        else:
+            rule = settings.forecaster
+            choice = choose(rule, scheduler, steps, evaluations, at=at, schedule=self.schedule, path=path)
         if isinstance(self.session.place, Velocities):
             self.session.place.path = path if settings.default else None
         if choice.evaluate is not None:

@@ -32,11 +32,14 @@ class Path:
         The scheduler's timesteps.
     predicts : str
         "epsilon" or "v_prediction", what is turned into velocities; "" where outputs are taken as they are.
+    guessed : bool
+        Whether the levels are none of the scheduler's.
     """
 
     levels: tuple[float, ...]
     times: tuple[float, ...]
     predicts: str = ""
+    guessed: bool = False
 
     @classmethod
     def of(cls, scheduler: Any, steps: int) -> "Path | None":
@@ -68,7 +71,7 @@ class Path:
     def even(cls, scheduler: Any, steps: int) -> "Path":
         """Return a path of equal steps for a scheduler whose noise levels do not tell its steps apart."""
         times = tuple(float(time) for time in scheduler.timesteps[-steps:])
-        return cls(tuple(np.linspace(1.0, 0.0, len(times) + 1).tolist()), times)
+        return cls(tuple(np.linspace(1.0, 0.0, len(times) + 1).tolist()), times, guessed=True)
 
     def number(self, timestep: Any) -> int:
         """Return the step at a scheduler's timestep; -1 where it has none."""
@@ -89,6 +92,7 @@ class Path:
             lambda output, sample: self.velocity(output, seen(sample), step),
             lambda velocity, sample: self.output(velocity, seen(sample), step),
             blind=self.predicts == "epsilon",
+            length=0.0 if self.guessed else self.levels[step] - self.levels[step + 1],
         )
 
     def velocity(self, output: torch.Tensor, x: torch.Tensor, step: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from spectral_forecast.adapters._session import finite
 
-__all__ = ["all_finite", "group_of", "sum_over"]
+__all__ = ["all_finite", "group_of", "largest", "sum_over"]
 
 
 def group_of(network: torch.nn.Module) -> Any:
@@ -28,6 +28,16 @@ def all_finite(tensors: Sequence[torch.Tensor], group: Any) -> bool:
     votes = torch.tensor(int(here), device=tensors[0].device)
     torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN, group=group)
     return bool(votes)
+
+
+def largest(value: float, network: torch.nn.Module) -> float:
+    """Return the largest of the numbers that the processes sharing the network have."""
+    group = group_of(network)
+    if group is None:
+        return value
+    values = torch.tensor(value, dtype=torch.float64, device=next(network.parameters()).device)
+    torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX, group=group)
+    return float(values)
 
 
 def sum_over(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from spectral_forecast import _checks, schedules
 from spectral_forecast.adapters._session import Choice
 from spectral_forecast.adapters.diffusers._path import Path
+from spectral_forecast.tolerance import Gate
 
-__all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "limits", "refusal", "spread"]
+__all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "gated", "limits", "refusal", "spread"]
 
 FEWEST_STEPS = 8
 
@@ -159,6 +160,20 @@ def choose(
         return Choice(evaluate)
     name = type(scheduler).__name__
     return Choice(evaluate, f"{count} steps are evaluated, not {evaluations}: with {name}, {limit.why}")
+
+
+def gated(scheduler: Any, steps: int, tolerance: float | str, path: Path | None) -> Choice:
+    """Return what decides on the way about a run's steps, or why every step is evaluated."""
+    against = refusal(scheduler, steps)
+    if against:
+        return Choice(None, against)
+    if path is None:
+        name = type(scheduler).__name__
+        return Choice(
+            None, f"with {name} a tolerance cannot be kept, whose noise levels it needs; write `evaluations=`."
+        )
+    gate = Gate(path.levels, tolerance, max_skip=limits(scheduler).max_skip)
+    return Choice(schedules.mask(steps, [0], tail=1), gate=gate)
 
 
 @functools.lru_cache(maxsize=64)
