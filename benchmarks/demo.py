@@ -232,7 +232,8 @@ Everything is compared with the full run, at the sample.
 - "Spectrum" and "TaylorSeer" are the published rules with the published schedules, on last-block features; "free low
   degrees" is Spectrum's with the constant and the linear coefficient spared from the ridge; "even steps" evaluates the
   first two and the last two and spreads the rest evenly. "Our default" is `accelerate(pipe, evaluations=...)`: linear
-  extrapolation of outputs, the schedule balanced over the sampler's noise levels, skipped steps corrected on arrival.
+  extrapolation of outputs over the sampler's noise levels, guarded, the schedule balanced over them, skipped steps
+  corrected on arrival.
 - Evaluations are counted per guidance branch. Speed-up in theory is {STEPS} / evaluations; measured, the median over
   {repeats} rounds of the ratio of whole pipeline calls. A network this small leaves the pipeline's own work visible.
 - PSNR: over all pixels of the clipped images, data range 2. Relative error: 2-norm, not clipped.
