@@ -115,6 +115,23 @@ def disagree(rank, at):
     return found
 
 
+def gated(rank, at):
+    """Steps chosen on the way, alone, by two, and by two of which one sees errors three times as large."""
+    evaluated = []
+    for kind in ("alone", "both", "one sees more"):
+        flux = Flux()
+        if kind != "alone":
+            share_out(flux.network)
+        accelerate(flux.model, tolerance=0.05, at=at)
+        session = flux.network._diffusers_hook.get_hook("spectral_forecast").session
+        if kind == "one sees more" and rank == 1:
+            agreed = session.agreed
+            session.agreed = lambda value, agreed=agreed: agreed(3.0 * value)
+        flux.run()
+        evaluated.append(report(flux.model).evaluated["cond"])
+    return evaluated
+
+
 def recorded(at):
     """Matrices of features of which every process has half, and of outputs, which each has whole."""
     flux = Flux()
@@ -138,6 +155,7 @@ def main(rank, rendezvous):
         for first in ("accelerated", "shared out")
     }
     found["disagreement"] = {at: disagree(rank, at) for at in ("output", "features")}
+    found["gated"] = {at: gated(rank, at) for at in ("output", "features")}
     found["recorded"] = {at: recorded(at) for at in ("output", "features")}
     print(json.dumps(found))
     torch.distributed.destroy_process_group()

@@ -81,3 +81,13 @@ def test_processes_record_one_profile(found, at):
     one, other = (rank["recorded"][at] for rank in found)
     assert one == other
     assert one["error"] < 1e-5
+
+
+@pytest.mark.parametrize("at", ["output", "features"])
+def test_processes_choose_steps_alike(found, at):
+    """Whichever sees larger errors: an evaluation is a conversation."""
+    one, other = (rank["gated"][at] for rank in found)
+    assert one == other
+    alone, both, seen = one
+    assert both == alone
+    assert len(seen) > len(alone)

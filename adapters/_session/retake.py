@@ -178,10 +178,11 @@ class Retake:
 
     def skip(self, x: Any, output: torch.Tensor, take: Take, frame: Frame | None) -> None:
         """Note a skipped step, to take it again."""
-        if not self.skipped:
-            self.start = x, self.save()
         frame = frame or self._plain()
-        self.skipped.append(Skipped(frame, frame.of(output.detach(), x).clone(), take))
+        if self.corrector is not None:
+            if not self.skipped:
+                self.start = x, self.save()
+            self.skipped.append(Skipped(frame, frame.of(output.detach(), x).clone(), take))
         if self.error is not None and frame.length:
             self.ahead = self.ahead + frame.length * (self.number - self.newest) * self.error
             self._estimate(x)

@@ -48,6 +48,8 @@ class Session:
         Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
     planned : callable
         Told that a run begins that follows the plan of the settings; returns what is to be noted about it.
+    agreed : callable
+        Makes one number of those that the processes sharing the network have.
     clock : callable
         Makes a `Clock` of the timesteps used before.
     used : Tensor, optional
@@ -73,7 +75,7 @@ class Session:
         self.sound = sound
         self.choose = choose
         self.planned = planned
-        self.agreed = agreed  # makes one number of those of all processes that share the network
+        self.agreed = agreed
         self.gate: Gate | None = None
         self.gated = (-1, False)  # the newest step that the gate was asked of, and its answer
         self.make_clock = clock
