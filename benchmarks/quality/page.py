@@ -227,8 +227,9 @@ def _done(cells: list[Measured], ours: str, plain: str) -> str:
     line("a third of the cells of 50 steps are hard", 3 * count >= len(long), f"{count} of {len(long)}")
     return (
         _statements(lines)
-        + "\n\nNot measured here: `tolerance=`, the time that planning takes, and whether all adapters "
-        "agree; forecasts that are never used, since a full run is one whatever the plan (tests/test_quality.py)."
+        + "\n\nNot measured here: `tolerance=`, the time that planning takes, and forecasts that are never used, since "
+        "a full run is one whatever the plan. That the default's rows are what `accelerate(evaluations=)` does is "
+        "tested on digits, digits_ddim and digits_unet (tests/test_quality.py)."
     )
 
 
