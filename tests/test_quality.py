@@ -8,8 +8,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from spectral_forecast import schedules
+from spectral_forecast.adapters.diffusers import accelerate, report
 from spectral_forecast.benchmarks.quality import cells, methods, page, sampling
-from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, measure
+from spectral_forecast.benchmarks.quality.cells import AGAIN, CELLS, Bench, Cell, measure
 from spectral_forecast.benchmarks.quality.fields import MODELS, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS
 
@@ -18,6 +19,7 @@ pytestmark = [  # inside diffusers' solvers
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
     pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
 ]
+DEFAULT = "guarded, balanced, velocity, corrector"
 TINY = Cell("digits", 3.0, 4.0, "class", steps=12, samples=1)
 
 
@@ -56,7 +58,7 @@ def test_what_is_measured_is_not_measured_again(measured, folder, monkeypatch):
         measure(TINY, folder, (replace(METHODS[0], name="new"),))
 
 
-@pytest.mark.parametrize("name", ["linear, balanced, corrector", "FORA", "TeaCache-style gate", "DMD"])
+@pytest.mark.parametrize("name", ["guarded, balanced, corrector", "FORA", "TeaCache-style gate", "DMD"])
 def test_a_fully_evaluated_run_is_the_full_run(bench, name):
     method = next(method for method in METHODS if method.name == name)
     again = bench.sample(method, TINY.steps, bench.profile(), bench.changes())
@@ -71,9 +73,39 @@ def test_the_full_run_is_the_pipelines(bench):
     torch.testing.assert_close(digits.images(bench.full.final), drawn, atol=2e-5, rtol=0)
 
 
+def test_the_default_of_flow_matching_is_the_adapters(bench):
+    digits = bench.model.module
+    pipe = digits.pipeline()
+    accelerate(pipe, evaluations=8)
+    drawn = digits.sample(pipe, [0], steps=TINY.steps, guidance=4.0, seed=100, negative=5)
+    method = next(method for method in METHODS if method.name == "guarded, balanced, corrector")
+    ours = bench.sample(method, 8, None, None)
+    assert not torch.allclose(ours.final, bench.full.final, atol=1e-3)
+    torch.testing.assert_close(digits.images(ours.final), drawn, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("model", ["digits_ddim", "digits_unet"])
+def test_the_default_of_models_of_noise_is_the_adapters(folder, model):
+    bench = Bench(replace(TINY, model=model, steps=20, samples=2), folder)
+    method = next(method for method in METHODS if method.name == DEFAULT)
+    ours = bench.sample(method, 8, None, None)
+    predicts = {"noise": "epsilon", "v": "v_prediction"}[bench.model.predicts]
+    path = bench.model.module.PATH | {"timestep_spacing": "trailing", "prediction_type": predicts}
+    scheduler = DDIMScheduler(**path, clip_sample=False)
+    scheduler.set_timesteps(20)
+    velocity, x = bench.field(), bench.noise()
+    velocity.model = replace(bench.model, predicts="noise")  # what the network says is what the scheduler is given
+    accelerate(velocity.network, evaluations=8, scheduler=scheduler)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(velocity(x, 0.0, float(t)), t, x).prev_sample
+    assert report(velocity.network).evaluations == 8
+    torch.testing.assert_close(ours.final, x, atol=1e-3, rtol=0)
+
+
 def test_ddim_is_eulers_method_in_flow_time(folder):
     bench = Bench(replace(TINY, model="digits_ddim", steps=5), folder)
-    method = next(method for method in METHODS if method.name == "linear, balanced, velocity, corrector")
+    method = next(method for method in METHODS if method.name == DEFAULT)
     again = bench.sample(method, 5, None, None)
     torch.testing.assert_close(again.final, bench.full.final, atol=1e-4, rtol=0)
     scheduler = DDIMScheduler(**bench.model.module.PATH, clip_sample=False, timestep_spacing="trailing")
@@ -124,6 +156,17 @@ def test_the_page_is_what_the_results_say():
     results = json.loads(page.RESULTS.read_text())
     assert [cell["full"]["name"] for cell in results["cells"]] == [cell.name for cell in CELLS]
     assert page.page(results) == (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+
+
+def test_the_default_is_the_one_that_was_chosen():
+    assert page.default(page.read(json.loads(page.RESULTS.read_text()))) == DEFAULT
+
+
+def test_nothing_was_chosen_by_the_other_noise():
+    results = json.loads(page.RESULTS.read_text())
+    assert [cell["full"]["name"] for cell in results["again"]] == [cell.name for cell in AGAIN]
+    assert {cell["full"]["seed"] for cell in results["again"]}.isdisjoint(cell.seed for cell in CELLS)
+    assert {row[0] for cell in results["again"] for row in cell["rows"]} == set(methods.CONFIRMED)
 
 
 def test_a_third_of_the_cells_is_hard():

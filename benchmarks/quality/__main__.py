@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spectral_forecast.benchmarks.quality.cells import CELLS, measure
+from spectral_forecast.benchmarks.quality.cells import AGAIN, CELLS, measure
+from spectral_forecast.benchmarks.quality.methods import CONFIRMED, METHODS
 from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
 
 
@@ -21,14 +22,17 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="measure everything again")
     options = parser.parse_args()
-    cells = [cell for cell in CELLS if options.models is None or cell.model in options.models]
+    wanted = [(cell, METHODS) for cell in CELLS]
+    wanted += [(cell, tuple(method for method in METHODS if method.name in CONFIRMED)) for cell in AGAIN]
+    wanted = [item for item in wanted if options.models is None or item[0].model in options.models]
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        jobs = [pool.submit(measure, cell, options.folder, again=options.again) for cell in cells]
+        jobs = [pool.submit(measure, cell, options.folder, methods, again=options.again) for cell, methods in wanted]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell"):
             job.result()
     if options.models is None:
-        results = compact([job.result() for job in jobs])
+        measured = [job.result() for job in jobs]
+        results = compact(measured[: len(CELLS)]) | {"again": compact(measured[len(CELLS) :])["cells"]}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, separators=(",", ":")).replace('[["', '\n[["').replace('],["', '],\n["'))
         pictures(results, options.out / "images")

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from spectral_forecast.benchmarks.quality import sampling
 from spectral_forecast.benchmarks.quality.fields import MODELS, Field, FlowField, Grid, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS, Method
 
-__all__ = ["CELLS", "FINE", "SAMPLES", "Cell", "measure"]
+__all__ = ["AGAIN", "CELLS", "FINE", "SAMPLES", "Cell", "measure"]
 
 SAMPLES = 6
 FINE = 8  # times the steps, for the run that stands for the solution of the differential equation
@@ -72,6 +72,7 @@ CELLS = (
     Cell("digits_unet", 1.0, 4.0, "class"),
     Cell("digits_unet", 1.0, 8.0),
 )
+AGAIN = tuple(replace(cell, seed=1) for cell in CELLS if cell.steps == 50)
 
 
 class Bench:
@@ -130,7 +131,9 @@ class Bench:
         run = method.run(steps, mask, profile)
         if method.place == "features" and self.model.splits:
             return sampling.on_features(velocity, steps, noise, run.plan)
-        return sampling.forecast(velocity, steps, noise, run)
+        # The first velocity of a model of noise tells nothing, but the guard would have it repeated.
+        blind = self.model.predicts == "noise" and method.velocity and method.guarded
+        return sampling.forecast(velocity, steps, noise, run, method.corrector, blind=blind)
 
     def pictures(self, final: torch.Tensor) -> NDArray[np.float32]:
         """The clipped pictures (n, channels, height, width)."""

@@ -147,6 +147,10 @@ class Field:
             out = out / root + x * (level / root)
         return out
 
+    def held(self, out: torch.Tensor, _by: torch.Tensor, _level: float) -> torch.Tensor:
+        """Return a prediction as it is, for a sample that has been moved."""
+        return out
+
 
 class FlowField:
     """A model of noise as one of flow matching: its velocity is the predicted noise less the predicted data.
@@ -167,3 +171,9 @@ class FlowField:
         sigma = level / (1.0 - level)
         y = x * ((1.0 + sigma**2) ** 0.5 / (1.0 + sigma))
         return (self.field(x, sigma, time) - y) / (1.0 - level)
+
+    def held(self, out: torch.Tensor, by: torch.Tensor, level: float) -> torch.Tensor:
+        """Return the velocity that the same output of the network is, where the sample has been moved by ``by``."""
+        if self.model.predicts == "v":
+            return out + by * ((2.0 * level - 1.0) / (level**2 + (1.0 - level) ** 2))
+        return out - by / (1.0 - level)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 import spectral_forecast as sf
 from spectral_forecast import schedules
+from spectral_forecast.adapters._session.settings import LIMIT
 from spectral_forecast.benchmarks.quality.fields import Grid
 
-__all__ = ["DEFAULTS", "METHODS", "Method", "every", "gate"]
+__all__ = ["CONFIRMED", "DEFAULTS", "METHODS", "Method", "every", "gate"]
 
 CORRECTOR = sf.Corrector(degree=2)
-LIMIT = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Method:
     place : str
         "output" or "features".
     corrector : Corrector, optional
+    guarded : bool
+        Whether forecasts are guarded by what the run shows of their errors.
     everywhere : bool
         Whether it is run with every budget, or with 8 and 14 (of fewer steps: 7) only.
     fine : int
@@ -49,6 +51,7 @@ class Method:
     clock: str = "levels"
     place: str = "output"
     corrector: sf.Corrector | None = None
+    guarded: bool = False
     everywhere: bool = False
     fine: int = 1
     velocity: bool = field(default=False, repr=False)  # it is in the name
@@ -77,8 +80,8 @@ class Method:
         clock = grid.clock if self.clock == "levels" else {"times": np.arange(grid.steps), "span": (0, grid.steps)}
         if isinstance(rule, sf.GramRule):
             return sf.GramRun(rule, evaluate=mask, check_finite=False, **clock)
-        plan = sf.make_plan(rule, evaluate=mask, sigmas=grid.levels, corrector=self.corrector, **clock)
-        return plan.start(check_finite=False)
+        plan = sf.make_plan(rule, evaluate=mask, **clock)
+        return plan.start(limit=LIMIT if self.guarded else None, check_finite=False)
 
 
 def every(steps: int, budget: int, warmup: int) -> schedules.Mask:
@@ -118,18 +121,28 @@ def gate(changes: NDArray[np.float64], budget: int) -> schedules.Mask:
     return best
 
 
-HALF = sf.Combination(((0.5, sf.Newton(1)), (0.5, sf.Newton(2))))
-DEFAULTS = (
-    "linear, balanced",
-    "linear, balanced, corrector",
-    "linear + quadratic, balanced",
-    "linear + quadratic, balanced, corrector",
-    "linear, balanced, velocity",
-    "linear, balanced, velocity, corrector",
-    "linear + quadratic, balanced, velocity",
-    "linear + quadratic, balanced, velocity, corrector",
+DEFAULTS = tuple(
+    f"{rule}, balanced{velocity}{corrector}"
+    for velocity in ("", ", velocity")
+    for rule in ("linear", "guarded")
+    for corrector in ("", ", corrector")
 )
+CONFIRMED = ("Euler or DDIM", "Spectrum, w = 0.5", *DEFAULTS[:4], *DEFAULTS[6:])
 _FEATURES = {"clock": "steps", "place": "features"}
+
+
+def _ours(name: str, **options: Any) -> Method:
+    """A linear rule, balanced, as its name says."""
+    return Method(
+        name,
+        sf.Newton(1),
+        "balanced",
+        corrector=CORRECTOR if "corrector" in name else None,
+        guarded="guarded" in name,
+        velocity="velocity" in name,
+        **options,
+    )
+
 
 METHODS = (
     Method("Euler or DDIM", "euler", everywhere=True),
@@ -148,14 +161,7 @@ METHODS = (
     Method("RACER-style", sf.Shrink(sf.spectrum(), sf.Newton(1)), "growing", clock="steps"),
     Method("Spectrum, w = 1", sf.spectrum(), "growing", **_FEATURES),
     Method("Spectrum, w = 0.5", sf.spectrum(0.5), "growing", everywhere=True, **_FEATURES),
-    Method(DEFAULTS[0], sf.Newton(1), "balanced", everywhere=True),
-    Method(DEFAULTS[1], sf.Newton(1), "balanced", corrector=CORRECTOR, everywhere=True),
-    Method(DEFAULTS[2], HALF, "balanced", everywhere=True),
-    Method(DEFAULTS[3], HALF, "balanced", corrector=CORRECTOR, everywhere=True),
-    Method(DEFAULTS[4], sf.Newton(1), "balanced", everywhere=True, velocity=True),
-    Method(DEFAULTS[5], sf.Newton(1), "balanced", corrector=CORRECTOR, everywhere=True, velocity=True),
-    Method(DEFAULTS[6], HALF, "balanced", everywhere=True, velocity=True),
-    Method(DEFAULTS[7], HALF, "balanced", corrector=CORRECTOR, everywhere=True, velocity=True),
+    *(_ours(name, everywhere=True) for name in DEFAULTS),
     Method("profile of another run", "profile", "profile"),
     Method("Spectrum, w = 0.5, on outputs", sf.spectrum(0.5), "growing", clock="steps"),
     Method("Spectrum, w = 0.5, balanced", sf.spectrum(0.5), "balanced", **_FEATURES),
@@ -165,8 +171,5 @@ METHODS = (
     Method("linear, even, corrector", sf.Newton(1), "even", corrector=CORRECTOR),
     Method("linear, balanced, on features", sf.Newton(1), "balanced", place="features"),
     Method("analytic kernel, balanced", sf.AnalyticKernel(), "balanced"),
-    Method("linear, balanced, corrector, 200 steps", sf.Newton(1), "balanced", corrector=CORRECTOR, fine=4),
-    Method("linear + quadratic, balanced, corrector, 200 steps", HALF, "balanced", corrector=CORRECTOR, fine=4),
-    Method(f"{DEFAULTS[5]}, 200 steps", sf.Newton(1), "balanced", corrector=CORRECTOR, fine=4, velocity=True),
-    Method(f"{DEFAULTS[7]}, 200 steps", HALF, "balanced", corrector=CORRECTOR, fine=4, velocity=True),
+    *(_ours(f"{DEFAULTS[k]}, 200 steps", fine=4) for k in (3, 7)),
 )

@@ -1,5 +1,6 @@
 """How is one batch sampled: in full, by a method, or by another solver in fewer steps?"""
 
+import functools
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -8,8 +9,8 @@ from typing import Any
 import torch
 
 import spectral_forecast as sf
+from spectral_forecast.adapters._session import Frame, Retake
 from spectral_forecast.benchmarks.quality.fields import Field, FlowField, Grid
-from spectral_forecast.benchmarks.quality.methods import LIMIT
 
 __all__ = ["Sample", "forecast", "full", "on_features", "solve"]
 
@@ -39,26 +40,45 @@ class Sample:
 
 @torch.no_grad()
 def forecast(
-    velocity: Field | FlowField, grid: Grid, noise: torch.Tensor, run: sf.Run, *, keep: bool = False
+    velocity: Field | FlowField,
+    grid: Grid,
+    noise: torch.Tensor,
+    run: sf.Run,
+    corrector: sf.Corrector | None = None,
+    *,
+    blind: bool = False,
 ) -> Sample:
-    """Sample with Euler's method, forecasting the outputs that ``run`` does not evaluate."""
+    """Sample with Euler's method, forecasting the outputs that ``run`` does not evaluate; as the adapters do it.
+
+    With a corrector the skipped steps are taken again on arrival at an evaluated one; the first of them in full, if the
+    first output is ``blind``.
+    """
     begin, before = time.process_time(), velocity.calls
-    y, sample = noise / grid.scales[0], Sample(noise)
-    corrects = bool(run.plan.correction.any())
+    y, sample, mend = noise / grid.scales[0], Sample(noise), Retake(corrector, [])
     for i in range(grid.steps):
+        frame = Frame(1.0 - 2.0 * float(grid.lengths[i]), _itself, _itself, blind)
+        take = functools.partial(_step, by=float(grid.levels[i + 1] - grid.levels[i]))
         if run.evaluates(i):
             out = velocity(y * grid.scales[i], float(grid.levels[i]), float(grid.times[i]))
             run.keep(i, out)
-            y = run.correct(i, y, limit=LIMIT) if corrects else y
+            mended = mend.arrive(y, out, frame)
+            out, y = velocity.held(out, mended - y, float(grid.levels[i])), mended
         else:
             out = run.forecast(i)
-        y = y + (grid.levels[i + 1] - grid.levels[i]) * out
+            mend.skip(y, out, take, frame)
+        y = take(y, out)
         sample.path.append(y * grid.scales[i + 1])
-        if keep:
-            sample.outputs.append(out)
     sample.final, sample.evaluations = y, velocity.calls - before
     sample.seconds = time.process_time() - begin
     return sample
+
+
+def _itself(output: torch.Tensor, _x: torch.Tensor) -> torch.Tensor:
+    return output
+
+
+def _step(y: torch.Tensor, output: torch.Tensor, *, by: float) -> torch.Tensor:
+    return y + by * output
 
 
 def full(velocity: Field, grid: Grid, noise: torch.Tensor, *, keep: bool = False) -> Sample:
