@@ -43,6 +43,9 @@ SCHEDULERS = {
     "Euler": lambda: EulerDiscreteScheduler(prediction_type="v_prediction"),
     "DDIM": lambda: DDIMScheduler(prediction_type="v_prediction", clip_sample=False),
     "UniPC": lambda: UniPCMultistepScheduler(prediction_type="v_prediction"),
+    "DDIM, from noise alone": lambda: DDIMScheduler(
+        prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    ),
     "DDIM, noise": lambda: DDIMScheduler(clip_sample=False),
     "Euler, noise": EulerDiscreteScheduler,
 }

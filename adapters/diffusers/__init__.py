@@ -69,15 +69,17 @@ def accelerate(
         that is kept is measured in docs/tolerance.md. It goes with the default forecaster, one network and schedulers
         with noise levels.
     forecaster : LinearForecaster, optional
-        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation. A `Profile` that
-        `record` has made of such runs chooses its own schedule, and forecasts nothing in runs of another kind.
+        The rule that goes with ``evaluations``, over step numbers, of what is kept and as it is. By default
+        ``Newton(1)``, linear extrapolation, over the scheduler's noise levels, of outputs as velocities, and guarded by
+        the errors that the run's own evaluations show (`GuardedRun`). A `Profile` that `record` has made of such runs
+        chooses its own schedule, and forecasts nothing in runs of another kind.
     schedule : callable, optional
         Which steps: maps the number of steps and of evaluations to a mask, as `schedules.even` does. It goes with
         ``evaluations``. By default `schedules.balanced` over the scheduler's noise levels, or `schedules.even` within
         its `limits` where it has some, or no noise levels that fall from step to step.
     corrector : Corrector, optional
         How skipped steps are corrected on arrival at an evaluated one: they are taken again by the scheduler, with
-        outputs that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
+        velocities that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
         goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation. A plan has its
         own, which is added as `Run.correct` adds it, at outputs and with Euler's method for flow matching; with other
         schedulers the report says that it is left out. None leaves either out.
@@ -103,9 +105,9 @@ def accelerate(
     Raises
     ------
     ValueError
-        If neither or both of ``plan`` and ``evaluations`` are given, if the network is accelerated already or one
-        of diffusers' own caches is on, if ``at`` is "features" and the network has no lists of blocks or the plan has
-        a corrector, or if a profile was made with another network or scheduler.
+        If not exactly one of ``plan``, ``evaluations`` and ``tolerance`` is given, if the network is accelerated
+        already or one of diffusers' own caches is on, if ``at`` is "features" and the network has no lists of blocks or
+        the plan has a corrector, or if a profile was made with another network or scheduler.
 
     Notes
     -----

@@ -56,7 +56,8 @@ class Path:
             noise = noise if flow else schedules.flow_time(noise)
         elif getattr(scheduler, "alphas_cumprod", None) is not None:
             kept = np.asarray([float(scheduler.alphas_cumprod[int(time)]) for time in timesteps])
-            noise = schedules.flow_time([*np.sqrt(1.0 / kept - 1.0), 0.0])
+            data, rest = np.sqrt(kept), np.sqrt(1.0 - kept)  # of which the first may be none
+            noise = np.append(rest / (data + rest), 0.0)
         else:
             return None
         noise = noise[-steps - 1 :]
