@@ -51,6 +51,9 @@ SCHEDULERS = {
 }
 
 
+NOISE = ("DDIM, noise", "Euler, noise")
+
+
 class Field(torch.nn.Module):
     """A network of which nothing matters but that its output is smooth in time and in the sample."""
 
@@ -130,14 +133,30 @@ class Velocity:
         return (velocity - (noise - data) * x) / (data + noise)
 
 
-def by_hand(make, x0, evaluate, degree=2, damping=1.0):
-    """Predict, evaluate, correct, with the whole run taken again from its beginning at every step."""
+def guarded(nodes, step, level, doubt):
+    """A straight line through the newest two velocities, drawn back by what the newest arrival told."""
+    (newest, at, value), before = nodes[-1], nodes[-2:-1]
+    slope = sum((value - other) / (at - then) for _, then, other in before)
+    part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - newest) / 0.6) ** 2)
+    return value + part * slope * (level - at)
+
+
+def by_hand(make, x0, evaluate, degree=2, damping=1.0, *, default=False):
+    """Predict, evaluate, correct, with the whole run taken again from its beginning at every step.
+
+    What is predicted is the output over step numbers, or by ``default`` the velocity over noise levels, guarded.
+    """
     field, times = Field(), make()
     times.set_timesteps(STEPS)
     velocity = Velocity(times)
-    outputs, raw, seen, used, parts = [], [], [], {}, []
+    outputs, raw, seen, used, parts, doubt = [], [], [], {}, [], None
     for step, time in enumerate(times.timesteps):
         x = taken(make, outputs, x0)
+        if not evaluate[step] and default:
+            nodes = [(k, level, v) for (k, _), (level, v) in zip(raw, seen, strict=True)]
+            used[step] = guarded(nodes, step, velocity.levels[step], doubt)
+            outputs.append(velocity.output(step, used[step], x))
+            continue
         if not evaluate[step]:
             weights = Newton(1).weights([float(k) for k, _ in raw], float(step))
             outputs.append(combine(weights, [v for _, v in raw]))
@@ -161,6 +180,11 @@ def by_hand(make, x0, evaluate, degree=2, damping=1.0):
             for j in skipped:
                 moved = used[j] + part * (better[j] - used[j])
                 outputs[j] = velocity.output(j, moved, taken(make, outputs[:j], x0))
+        if raw:
+            nodes_before = [(k, level, v) for (k, _), (level, v) in zip(raw, seen, strict=True)]
+            true, rivals = nodes[-1][1], (seen[-1][1], guarded(nodes_before, step, velocity.levels[step], None))
+            error = torch.stack([(true - other).norm(dim=1) for other in rivals]).amin(dim=0) / true.norm(dim=1)
+            doubt = error[:, None] / (step - raw[-1][0])
         outputs.append(arrived)
         raw.append((step, arrived))
         seen.append(nodes[-1])
@@ -168,19 +192,22 @@ def by_hand(make, x0, evaluate, degree=2, damping=1.0):
 
 
 @pytest.mark.parametrize("corrector", [Corrector(), Corrector(degree=3), Corrector(degree=1, damping=0.5)])
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_agrees_with_a_loop_by_hand(name, corrector, noise):
-    network, scheduler = Field(), SCHEDULERS[name]()
-    accelerate(network, evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=corrector)
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [(name, default) for name in SCHEDULERS for default in (True, False) if default or name not in NOISE],
+)
+def test_agrees_with_a_loop_by_hand(name, default, corrector, noise):
+    network, scheduler, rule = Field(), SCHEDULERS[name](), None if default else Newton(1)
+    accelerate(network, evaluations=8, scheduler=scheduler, forecaster=rule, corrector=corrector)
     result = draw(network, scheduler, noise)
     evaluate = np.zeros(STEPS, dtype=bool)
     evaluate[report(network).evaluated["call 0"]] = True
-    expected, parts = by_hand(SCHEDULERS[name], noise, evaluate, corrector.degree, corrector.damping)
+    expected, parts = by_hand(SCHEDULERS[name], noise, evaluate, corrector.degree, corrector.damping, default=default)
     # diffusers' multistep schedulers work with coefficients in single precision.
     assert torch.allclose(result, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     assert np.allclose([part for _, _, part in report(network).corrections], parts, rtol=1e-4)
     assert len(parts) >= 3
-    plain = accelerate(restore(network), evaluations=8, scheduler=scheduler, forecaster=Newton(1), corrector=None)
+    plain = accelerate(restore(network), evaluations=8, scheduler=scheduler, forecaster=rule, corrector=None)
     moved = (draw(plain, scheduler, noise) - expected).abs().max()
     assert moved > 1e-4 * expected.abs().max(), "agreement above proves nothing"
 
@@ -195,6 +222,15 @@ def test_is_closer_to_the_full_run(name, noise):
         errors[corrector] = float((draw(network, scheduler, noise) - full).norm())
         restore(network)
     assert errors[Corrector()] < 0.9 * errors[None]
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_forecasts_of_noise_itself_are_not_taken_again(name, noise):
+    scheduler = SCHEDULERS[name]()
+    network = accelerate(Field(), evaluations=8, scheduler=scheduler, forecaster=Newton(1))
+    draw(network, scheduler, noise)
+    assert report(network).corrections == []
+    assert report(network).evaluations == 8
 
 
 def test_evaluating_every_step_changes_no_bit(scheduler, noise):

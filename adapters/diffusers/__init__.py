@@ -80,7 +80,8 @@ def accelerate(
     corrector : Corrector, optional
         How skipped steps are corrected on arrival at an evaluated one: they are taken again by the scheduler, with
         velocities that are interpolated instead of extrapolated, as far as these differ little (`corrector.guard`). It
-        goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation. A plan has its
+        goes with ``evaluations`` and with schedulers whose `limits` allow it, and costs no evaluation. Where a network
+        predicts noise, it goes with the default forecaster only, since others forecast the noise itself. A plan has its
         own, which is added as `Run.correct` adds it, at outputs and with Euler's method for flow matching; with other
         schedulers the report says that it is left out. None leaves either out.
     at : {"output", "features"}

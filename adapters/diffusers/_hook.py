@@ -134,7 +134,9 @@ class RootHook(ModelHook):
             choice = choose(rule, scheduler, steps, evaluations, at=at, schedule=self.schedule, path=path)
         if isinstance(self.session.place, Velocities):
             self.session.place.path = path if settings.default else None
-        if choice.evaluate is not None:
+        # Forecasts of noise itself are not smooth enough in time for what they did to be told from one arrival.
+        mends = path is None or path.predicts != "epsilon" or settings.default
+        if choice.evaluate is not None and mends:
             self.correction.attach(scheduler, path or Path.even(scheduler, steps))
         else:
             self.correction.detach()
