@@ -404,6 +404,12 @@ def test_a_prompt_that_fails_is_noted_and_drawn_again(sd3, lines, tmp_path, caps
     assert statistics(tmp_path / "out", "00001")["report"]["events"] == []
 
 
+def test_without_a_rule_it_is_accelerates_own(dit, tmp_path):
+    (tmp_path / "classes.txt").write_text("3\n")
+    out = drawn(dit, tmp_path / "classes.txt", tmp_path / "out", "--steps", "10", "--evaluations", "6")
+    assert statistics(out)["report"]["forecaster"] == "Newton(order=1), guarded"
+
+
 def test_classes(dit, tmp_path, capsys):
     (tmp_path / "classes.txt").write_text("3\n8\n207\n")
     options = ["--steps", "10", "--evaluations", "6", "--at", "features", "--forecaster", "newton"]
@@ -448,7 +454,8 @@ def test_videos(wan, tmp_path, capsys):
         ("SD3", "a cat", ["--frames", "5"], "`frames`: StableDiffusion3Pipeline does not take it; it takes callback"),
         ("SD3", "a cat", ["--option", "strength"], "`--option` is 'strength'; write NAME=VALUE"),
         ("SD3", "a cat", ["--option", "generator=3"], "`generator` is not an option here; write `seed`"),
-        ("SD3", "a cat", ["--ridge", "-1"], "`ridge` is -1.0; write 0 or more"),
+        ("SD3", "a cat", ["--forecaster", "spectrum", "--ridge", "-1"], "`ridge` is -1.0; write 0 or more"),
+        ("SD3", "a cat", ["--ridge", "0.2"], "`--ridge` goes with `--forecaster`"),
         ("SD3", "a cat", ["--mp4"], "`mp4` needs imageio and imageio-ffmpeg"),
         ("SD3", "a cat", ["--variant", "fp16"], "cannot be loaded"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spectral_forecast import bounds, schedules
-from spectral_forecast.cli.rule import add_rule, rule
+from spectral_forecast.cli.rule import add_rule, named
 from spectral_forecast.plan import make_plan
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     schedule.add_argument("--warmup", type=int, default=5, help="first steps evaluated (default 5)")
     schedule.add_argument("--tail", type=int, default=0, help="last steps evaluated (default 0)")
     schedule.add_argument("--max-skip", type=int, help="most forecasts in a row (default: no limit)")
-    group = add_rule(parser, blend=1.0, mode="paper")
+    group = add_rule(parser, name="spectrum", blend=1.0, mode="paper")
     group.add_argument("--keep", type=int, help="hold at most so many features (default all)")
     parser.add_argument("--rho", type=float, default=2.0, help="ellipse of the worst case (default 2)")
     parser.add_argument("--json", type=Path, help="write the plan to this file")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan, and write what is asked for."""
-    forecaster = rule(options)
+    forecaster = named(options)
     clock = np.arange(options.steps, dtype=np.float64)
     span = (0.0, float(options.steps))
     plan = make_plan(forecaster, clock, _schedule(options), span=span, keep=options.keep)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from spectral_forecast.forecasters import Chebyshev, LinearRule, Newton, Reuse, TaylorSeer, spectrum
 
-__all__ = ["add_rule", "rule"]
+__all__ = ["add_rule", "named", "rule"]
 
 _RULES: dict[str, Callable[[argparse.Namespace], LinearRule]] = {
     "spectrum": lambda o: spectrum(o.blend, mode=o.mode, degree=o.degree, ridge=o.ridge),
@@ -16,11 +16,11 @@ _RULES: dict[str, Callable[[argparse.Namespace], LinearRule]] = {
 }
 
 
-def add_rule(parser: argparse.ArgumentParser, *, blend: float, mode: str) -> argparse._ArgumentGroup:
-    """Declare the options, with the command's own defaults for `spectrum`; return their group."""
+def add_rule(parser: argparse.ArgumentParser, *, name: str | None, blend: float, mode: str) -> argparse._ArgumentGroup:
+    """Declare the options, with the command's own defaults, and those for `spectrum`; return their group."""
     group = parser.add_argument_group("forecaster")
     group.add_argument(
-        "--forecaster", default="spectrum", choices=sorted(_RULES), metavar="NAME", help=", ".join(sorted(_RULES))
+        "--forecaster", default=name, choices=sorted(_RULES), metavar="NAME", help=", ".join(sorted(_RULES))
     )
     group.add_argument(
         "--blend", type=float, metavar="X", default=blend, help=f"spectrum: share of Chebyshev (default {blend:g})"
@@ -38,9 +38,20 @@ def add_rule(parser: argparse.ArgumentParser, *, blend: float, mode: str) -> arg
         "--free", type=int, metavar="N", default=0, help="chebyshev: low degrees without penalty (default 0)"
     )
     group.add_argument("--order", type=int, metavar="N", default=1, help="newton, taylorseer (default 1)")
+    parser.set_defaults(of_rule={"blend": blend, "mode": mode, "degree": 4, "ridge": 0.1, "free": 0, "order": 1})
     return group
 
 
-def rule(options: argparse.Namespace) -> LinearRule:
+def named(options: argparse.Namespace) -> LinearRule:
     """Return the forecaster that the options name."""
     return _RULES[options.forecaster](options)
+
+
+def rule(options: argparse.Namespace) -> LinearRule | None:
+    """Return the forecaster that the options name; None where they name none."""
+    if options.forecaster is not None:
+        return named(options)
+    for name, default in options.of_rule.items():
+        if getattr(options, name) != default:
+            raise ValueError(f"`--{name}` goes with `--forecaster`; write that, too: {', '.join(sorted(_RULES))}.")
+    return None

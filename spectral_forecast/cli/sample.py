@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
     add("--evaluations", type=int, default=0, metavar="N", help="evaluate so many of them (default 0: the full run)")
     add_at(parser)
-    group = add_rule(parser, blend=0.5, mode="free")
+    group = add_rule(parser, name=None, blend=0.5, mode="free")
     group.add_argument("--profile", metavar="NAME", help="the rule and the schedule of a profile, by name or path")
     add_call(parser)
     load = parser.add_argument_group("loading and writing")
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if outcome.failed else 0
 
 
-def _forecaster(options: argparse.Namespace) -> LinearRule:
+def _forecaster(options: argparse.Namespace) -> LinearRule | None:
     if options.profile is None:
         return rule(options)
     if not options.evaluations:
