@@ -276,7 +276,7 @@ def stable() -> Figure:
     axes[0, 1].set(title="Guarded correction")
     for axis in axes[0]:
         axis.set(xlabel=r"real part of $z = \lambda H$", aspect="equal")
-        axis.legend(loc="lower left")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=7)
     return figure
 
 
