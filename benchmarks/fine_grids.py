@@ -4,20 +4,16 @@ Three small trained models of flow matching, sampled by diffusers' own pipelines
 Measuring takes minutes on two cores and is kept in a JSON file; from that file the page is written at once.
 """
 
-import argparse
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from spectral_forecast import metrics
 from spectral_forecast.adapters.diffusers import accelerate, report
-from spectral_forecast.benchmarks import digits, moving_digits, photographs, tables
+from spectral_forecast.benchmarks import digits, kept, moving_digits, photographs, tables
 
 __all__ = ["CELLS", "METHODS", "measure", "page", "psnr"]
 
@@ -121,20 +117,8 @@ def _summary(rows: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     """Measure what is not measured yet, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/fine-grids.md"))
-    parser.add_argument("--rows", type=Path, default=ROWS, help="JSON of what was measured")
-    parser.add_argument("--again", action="store_true", help="measure everything again")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    rows = {} if options.again or not options.rows.exists() else json.loads(options.rows.read_text())
-    names = {cell: f"{cell[0]}, guidance {cell[1]:g}" for cell in CELLS}
-    missing = [cell for cell, name in names.items() if name not in rows]
-    with ProcessPoolExecutor(options.processes) as pool:
-        for cell, row in zip(missing, tqdm(pool.map(measure, missing), total=len(missing)), strict=True):
-            rows[names[cell]] = row
-            options.rows.write_text(json.dumps(rows, indent=1) + "\n")
-    options.out.write_text(page({name: rows[name] for name in names.values()}))
+    cells = {f"{model}, guidance {guidance:g}": (model, guidance) for model, guidance in CELLS}
+    kept.main(__doc__, measure, cells, page, rows=ROWS, out=Path("docs/fine-grids.md"))
 
 
 if __name__ == "__main__":

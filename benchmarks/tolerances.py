@@ -4,18 +4,14 @@ Five small trained models, sampled by diffusers' own pipelines through the adapt
 is evaluated. What was measured is kept in a JSON file; from that file the page is written at once.
 """
 
-import argparse
 import importlib
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
-from spectral_forecast.benchmarks import tables
+from spectral_forecast.benchmarks import kept, tables
 
 __all__ = ["CELLS", "TOLERANCES", "measure", "page", "within"]
 
@@ -65,9 +61,9 @@ def within(rows: list[Row], factor: float) -> float:
 def page(measured: dict[str, list[Row]]) -> str:
     """Return the page in Markdown."""
     head = ["model, guidance", *(f"{x:g}" for x in TOLERANCES)]
-    kept = [head]
+    reached = [head]
     for name, rows in measured.items():
-        kept.append([name, *(f"{row['error']:.4f} ({row['spent']})" for row in rows if "tolerance" in row)])
+        reached.append([name, *(f"{row['error']:.4f} ({row['spent']})" for row in rows if "tolerance" in row)])
     by_model = {
         model: [row for name, rows in measured.items() if name.startswith(f"{model},") for row in rows]
         for model in MODELS
@@ -99,7 +95,7 @@ that of the run, root mean square over the samples.
 
 The true error, and in brackets how many of {STEPS} steps were evaluated:
 
-{tables.markdown(kept)}
+{tables.markdown(reached)}
 
 The error is within the tolerance in {fine:.0%} of the runs. A tolerance spends more than a number of evaluations with
 the same error would: the first steps are taken before anything is known, and the schedule changes on the way.
@@ -119,20 +115,8 @@ too low. Its one constant was chosen on {", ".join(CHOSEN_ON)}, with other sampl
 
 def main() -> None:
     """Measure what is not measured yet, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/tolerance.md"))
-    parser.add_argument("--rows", type=Path, default=ROWS, help="JSON of what was measured")
-    parser.add_argument("--again", action="store_true", help="measure everything again")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    rows = {} if options.again or not options.rows.exists() else json.loads(options.rows.read_text())
-    names = {cell: f"{cell[0]}, guidance {cell[1]:g}" for cell in CELLS}
-    missing = [cell for cell, name in names.items() if name not in rows]
-    with ProcessPoolExecutor(options.processes) as pool:
-        for cell, row in zip(missing, tqdm(pool.map(measure, missing), total=len(missing)), strict=True):
-            rows[names[cell]] = row
-            options.rows.write_text(json.dumps(rows, separators=(",", ":")).replace("]],", "]],\n") + "\n")
-    options.out.write_text(page({name: rows[name] for name in names.values()}), encoding="utf-8")
+    cells = {f"{model}, guidance {guidance:g}": (model, guidance) for model, guidance in CELLS}
+    kept.main(__doc__, measure, cells, page, rows=ROWS, out=Path("docs/tolerance.md"))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def forecast(
     begin, before = time.process_time(), velocity.calls
     y, sample, mend = noise / grid.scales[0], Sample(noise), Retake(corrector, [])
     for i in range(grid.steps):
-        frame = Frame(1.0 - 2.0 * float(grid.lengths[i]), _itself, _itself, blind)
+        frame = Frame(1.0 - 2.0 * float(grid.lengths[i]), blind=blind)
         take = functools.partial(_step, by=float(grid.levels[i + 1] - grid.levels[i]))
         if run.evaluates(i):
             out = velocity(y * grid.scales[i], float(grid.levels[i]), float(grid.times[i]))
@@ -71,10 +71,6 @@ def forecast(
     sample.final, sample.evaluations = y, velocity.calls - before
     sample.seconds = time.process_time() - begin
     return sample
-
-
-def _itself(output: torch.Tensor, _x: torch.Tensor) -> torch.Tensor:
-    return output
 
 
 def _step(y: torch.Tensor, output: torch.Tensor, *, by: float) -> torch.Tensor:
