@@ -277,7 +277,7 @@ class Accelerator:
         levels, step = self._session.levels, self._session.clock.step
         if levels is None or not 0 <= step < len(levels):
             return None
-        return Frame(1.0 - 2.0 * levels[step] / levels[0], lambda output, _: output, lambda output, _: output)
+        return Frame(1.0 - 2.0 * levels[step] / levels[0])
 
     def _arrived(self) -> Any:
         """The evaluation on which this thread is to correct the sample."""

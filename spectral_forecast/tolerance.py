@@ -65,7 +65,6 @@ class Gate:
         self.family = _family(tuple(self.levels.tolist()))
         self.scale = FIRST_SCALE
         self.evaluated: list[int] = []
-        self._known = 0  # how many errors the scale was learnt from, without the newest
         self._before = FIRST_SCALE
 
     def evaluates(self, step: int) -> bool:
@@ -86,8 +85,6 @@ class Gate:
         Said again of the same step, the later error counts.
         """
         if not self.evaluated or self.evaluated[-1] != step:
-            if len(self.evaluated) > 1:
-                self._known += 1
             self._before = self.scale
             self.evaluated.append(step)
         if error is None or len(self.evaluated) < 2 or not math.isfinite(error):
@@ -95,7 +92,7 @@ class Gate:
         before = schedules.mask(self.levels.size - 1, self.evaluated[:-1])
         power = schedules.predicted_error(self.levels, before)[step] / (self.levels[step] - self.levels[step + 1])
         now = max(error, 1e-9) / float(power)
-        self.scale = now if self._known == 0 else math.sqrt(self._before * now)
+        self.scale = now if len(self.evaluated) == 2 else math.sqrt(self._before * now)
 
 
 @functools.lru_cache(maxsize=16)

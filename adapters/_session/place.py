@@ -72,13 +72,10 @@ class Form:
         return pytree.tree_unflatten(leaves, self.spec)
 
 
-class Outputs:
+class Outputs(Place):
     """The network's results themselves."""
 
     at = "output"
-
-    def enter(self, arguments: dict[str, Any], left: int) -> None:
-        """Nothing depends on them."""
 
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; every tensor of its result is kept."""
@@ -91,7 +88,7 @@ class Outputs:
         return form.build(feature)
 
 
-class Resumable:
+class Resumable(Place):
     """What a model that returns and takes features makes of its inputs, before its head."""
 
     at = "features"
@@ -99,9 +96,6 @@ class Resumable:
     def __init__(self, name: str) -> None:
         self.name = name
         self.proven = False
-
-    def enter(self, arguments: dict[str, Any], left: int) -> None:
-        """Nothing depends on them."""
 
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the model; the first time, see that it can be resumed."""

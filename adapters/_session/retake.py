@@ -32,12 +32,16 @@ SHARE = 0.6
 Take: TypeAlias = Callable[[Any, torch.Tensor], Any]  # one step of the sampler: (x, output) -> result
 
 
+def _itself(output: torch.Tensor, _x: Any) -> torch.Tensor:
+    return output
+
+
 class Frame(NamedTuple):
-    """In which time a step is interpolated, and what of its output: its velocity, say."""
+    """In which time a step is interpolated, and what of its output: itself, or its velocity, say."""
 
     time: float
-    of: Callable[[torch.Tensor, Any], torch.Tensor]  # an output, for ``x``
-    back: Callable[[torch.Tensor, Any], torch.Tensor]
+    of: Callable[[torch.Tensor, Any], torch.Tensor] = _itself  # an output, for ``x``
+    back: Callable[[torch.Tensor, Any], torch.Tensor] = _itself
     blind: bool = False  # whether the first output of the run tells nothing: what it did is taken back in full
     length: float = 0.0  # by which the step adds the value to the sample; 0 where that is not known
 
@@ -178,7 +182,7 @@ class Retake:
 
     def skip(self, x: Any, output: torch.Tensor, take: Take, frame: Frame | None) -> None:
         """Note a skipped step, to take it again."""
-        frame = frame or self._plain()
+        frame = frame or Frame(float(self.number))
         if self.corrector is not None:
             if not self.skipped:
                 self.start = x, self.save()
@@ -190,7 +194,7 @@ class Retake:
 
     def arrive(self, x: Any, output: torch.Tensor, frame: Frame | None) -> Any:
         """Return the sample with the skipped steps taken again."""
-        frame = frame or self._plain()
+        frame = frame or Frame(float(self.number))
         times, values = [*self.times, frame.time], [*self.values, frame.of(output.detach(), x).clone()]
         if self.times and self.guards:
             self._expect(times, values)
@@ -207,16 +211,13 @@ class Retake:
         corrector = self.corrector or Corrector()
         return max(corrector.degree, 2) if corrector.kernel is None else len(self.values) + 1
 
-    def _plain(self) -> Frame:
-        return Frame(float(self.number), _first, _first)
-
     def _expect(self, times: list[float], values: list[torch.Tensor]) -> None:
         line = combine(Newton(1).weights(times[-3:-1], times[-1]), values[-3:-1])
         error = expected(values[-1], values[-2], line)
-        a_step = error / (self.number - self.newest)
-        self.error = a_step * norms(values[-1].float())
+        gap = self.number - self.newest
+        self.error = error / gap * norms(values[-1].float())
         for session in self.sessions:
-            session.expect(a_step, error)
+            session.expect(error, gap)
 
     def _estimate(self, x: Any) -> None:
         """Report the relative error to be expected of the sample: gaps are off at random, each before correction."""
@@ -249,10 +250,6 @@ class Retake:
         for session in self.sessions:
             session.report.corrections.append((self.number, float(missed.max()), float(part.mean())))
         return mended
-
-
-def _first(output: torch.Tensor, _x: Any) -> torch.Tensor:
-    return output
 
 
 def _tensors(x: Any) -> list[torch.Tensor]:

@@ -169,15 +169,12 @@ class Session:
             if not self.busy(timesteps):
                 self.reset()
 
-    def expect(self, doubt: torch.Tensor, error: torch.Tensor) -> None:
-        """Guard forecasts by a relative error, expected one step ahead of each item of the batch.
-
-        ``error`` is that of the newest arrival.
-        """
+    def expect(self, error: torch.Tensor, gap: int) -> None:
+        """Guard forecasts by the relative error of the newest one, ``gap`` steps ahead, of each item of the batch."""
         if self.gate is not None and self.gate.evaluated:
             self.gate.arrive(self.gate.evaluated[-1], self.agreed(float(error.square().mean().sqrt())))
         for stream in self.streams.values():
-            stream.expect(doubt)
+            stream.expect(error / gap)
 
     def busy(self, timesteps: Any = None) -> bool:
         """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
+from spectral_forecast.guarded import LIMIT
 from spectral_forecast.tolerance import Gate, relative_error
 
 __all__ = ["Choice", "Settings", "even"]
 
 WARMUP_AFTER_RESTART = 3
-LIMIT = 0.6  # of a default rule's forecasts: see `GuardedRun`
 
 
 class Choice(NamedTuple):

@@ -116,7 +116,7 @@ class Path:
         return torch.cat([((mean.float() - shift * x.float()) / scale).to(velocity.dtype), rest], dim=1)
 
     def _fits(self, output: torch.Tensor, x: torch.Tensor) -> bool:
-        """Whether an output is one for ``x``, and not a velocity already."""
+        """Whether an output, or the velocity of one, goes with ``x``, and the path turns one into the other."""
         if not self.predicts or output.ndim < 2 or output.ndim != x.ndim:
             return False
         batch, channels, *size = x.shape

@@ -17,7 +17,17 @@ import torch
 from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-from spectral_forecast.adapters._session import Evaluation, Form, Outputs, UnfitError, agree, alike, copies, finite
+from spectral_forecast.adapters._session import (
+    Evaluation,
+    Form,
+    Outputs,
+    Place,
+    UnfitError,
+    agree,
+    alike,
+    copies,
+    finite,
+)
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 
 __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
@@ -187,7 +197,7 @@ class Split:
             raise SplitError(f"the blocks that could be skipped hold only {100 * share:.0f} % of its parameters")
 
 
-class Blocks:
+class Blocks(Place):
     """The place of features: what the last block hands to the head. Outputs, once the network proves not to split."""
 
     def __init__(self, name: str, split: Split, sound: Callable[[Sequence[torch.Tensor]], bool] = finite) -> None:
@@ -200,9 +210,6 @@ class Blocks:
     def at(self) -> str:
         """What is forecast."""
         return "output" if self.split is None else "features"
-
-    def enter(self, arguments: dict[str, Any], left: int) -> None:
-        """Nothing depends on them."""
 
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network and find where it can be cut; the first time this is proven by resuming it."""

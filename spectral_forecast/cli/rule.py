@@ -38,7 +38,8 @@ def add_rule(parser: argparse.ArgumentParser, *, name: str | None, blend: float,
         "--free", type=int, metavar="N", default=0, help="chebyshev: low degrees without penalty (default 0)"
     )
     group.add_argument("--order", type=int, metavar="N", default=1, help="newton, taylorseer (default 1)")
-    parser.set_defaults(of_rule={"blend": blend, "mode": mode, "degree": 4, "ridge": 0.1, "free": 0, "order": 1})
+    options = ("blend", "mode", "degree", "ridge", "free", "order")
+    parser.set_defaults(of_rule={option: parser.get_default(option) for option in options})
     return group
 
 
