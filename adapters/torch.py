@@ -70,7 +70,9 @@ class Accelerator:
         Calls are then evaluated by `schedules.balanced`. In units in which the sampler's steps are as long as they are
         hard: flow matching's own, and for noise that falls from 80, say, ``schedules.flow_time(sigmas)``.
     forecaster : LinearForecaster, optional
-        The rule that goes with ``evaluations``. By default ``Newton(1)``, linear extrapolation.
+        The rule that goes with ``evaluations``, over the order of calls. By default ``Newton(1)``, linear
+        extrapolation, over ``sigmas`` where they are known, and guarded by the errors that the run's own evaluations
+        show (`GuardedRun`) unless ``sigmas`` and a corrector make a plan that `correct` corrects.
     corrector : Corrector, optional
         How `correct` and `retaking` correct skipped steps; None leaves it out. For `correct` it goes with ``sigmas``,
         and a plan has its own.
