@@ -30,7 +30,7 @@ class GramRun(Run):
     ----------
     forecaster : GramForecaster
     times, evaluate, span, keep
-        The run's clock and schedule, as for `make_plan`.
+        The run's clock and schedule, as for `make_plan`; by default all features are held.
     check_finite : bool
         As for `Run`.
     reduce : callable, optional
@@ -66,7 +66,9 @@ class GramRun(Run):
         check_finite: bool = True,
         reduce: Callable[[Array], Array] | None = None,
     ) -> None:
-        super().__init__(make_plan(Reuse(), times, evaluate, span=span, keep=keep), check_finite=check_finite)
+        # A matrix of all features, whatever the rule reaches back to.
+        held = int(np.sum(evaluate)) if keep is None else keep
+        super().__init__(make_plan(Reuse(), times, evaluate, span=span, keep=held), check_finite=check_finite)
         self.forecaster = forecaster
         self.gram = np.zeros((0, 0))
         self._tau = map_clock(np.asarray(times, dtype=np.float64), span)

@@ -191,7 +191,9 @@ def make_plan(
         Start and end of the clock that is mapped onto [-1, 1]; it must contain ``times``. By default the first
         and the last time. The paper's clock is ``times=arange(T), span=(0, T)``.
     keep : int, optional
-        Hold at most this many features, the newest. By default all of them.
+        Hold at most this many features, the newest. By default as many as the weights reach back: two for a line, all
+        of them for a fit. Plans that are to be of one size, such as those that share an executable in JAX, are made
+        with one ``keep``.
     sigmas : array_like, shape (N + 1,) or (N,), optional
         The sampler's noise levels, for the corrector: step i adds ``(sigmas[i + 1] - sigmas[i]) * output`` to the
         sample. An end of 0 may be left out.
@@ -205,15 +207,17 @@ def make_plan(
     Examples
     --------
     >>> import numpy as np
-    >>> from spectral_forecast import make_plan, schedules, spectrum
+    >>> from spectral_forecast import Newton, make_plan, schedules, spectrum
     >>> plan = make_plan(spectrum(), np.arange(50), schedules.growing(50), span=(0, 50))
     >>> plan
     <Plan: 14 of 50 steps evaluated, 14 features kept>
+    >>> make_plan(Newton(1), np.arange(50), schedules.growing(50))
+    <Plan: 14 of 50 steps evaluated, 2 features kept>
     """
     clock = _checks.increasing("times", times)
     run = _checks.mask("evaluate", evaluate, clock.size)
     evaluations = int(run.sum())
-    rows = evaluations if keep is None else min(_checks.integer("keep", keep, least=1), evaluations)
+    rows = min(_checks.integer("keep", keep, least=1), evaluations) if keep is not None else evaluations
     tau = map_clock(clock, span)
     if isinstance(forecaster, LinearRule) and clock.size > 1:
         scale = (tau[-1] - tau[0]) / (clock[-1] - clock[0])
@@ -234,7 +238,31 @@ def make_plan(
     correction = np.zeros_like(weights)
     if corrector is not None:
         correction = corrector.table(tau, run, slot, weights, _levels(sigmas, clock.size))
+    if keep is None:
+        slot, weights, correction = _packed(run, weights, correction)
     return Plan(*map(_read_only, (run.copy(), slot, weights, correction)))
+
+
+def _packed(
+    evaluate: NDArray[np.bool_], weights: NDArray[np.float64], correction: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the parts of a plan whose ring holds every feature, column k the k-th, for a ring as small as will do."""
+    before = np.cumsum(evaluate) - evaluate  # features kept when a step begins
+    # Whoever guards a correction needs the forecast that was replaced, when the new feature is in the ring already.
+    seen = before + correction.any(axis=1)
+    steps, used = np.nonzero(weights)
+    corrected, interpolated = np.nonzero(correction)
+    ages = np.concatenate([seen[steps] - used, before[corrected] + 1 - interpolated, [1]])
+    rows = int(ages.max())
+
+    def pack(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        packed = np.zeros((len(table), rows))
+        step, column = np.nonzero(table)
+        packed[step, column % rows] = table[step, column]
+        return packed
+
+    slot = np.where(evaluate, before % rows, rows).astype(np.int32)
+    return slot, pack(weights), pack(correction)
 
 
 def _levels(sigmas: ArrayLike | None, steps: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ STEPS = 20
 SIGMAS = np.linspace(1.0, 0.0, STEPS + 1)
 CLOCK = np.linspace(-1.0, 1.0, STEPS)
 MASK = schedules.growing(STEPS)
-PLAN = make_plan(Newton(1), np.arange(STEPS), MASK)
+PLAN = make_plan(Newton(1), np.arange(STEPS), MASK, keep=int(MASK.sum()))
 KEPT = PLAN.kept
 RNG = np.random.default_rng(0)
 MATRIX = RNG.normal(size=(4, 4)) / 2
@@ -118,7 +118,9 @@ def test_one_executable_for_all_plans_of_a_size():
     jitted = jax.jit(lambda plan, x: sample(plan, x, loop="scan"))
     count = PLAN.evaluations
     masks = [MASK, schedules.budget(STEPS, count, window=3), schedules.mask(STEPS, range(count))]
-    plans = [make_plan(rule, np.arange(STEPS), mask) for rule in (Newton(2), spectrum(0.5)) for mask in masks]
+    plans = [
+        make_plan(rule, np.arange(STEPS), mask, keep=count) for rule in (Newton(2), spectrum(0.5)) for mask in masks
+    ]
     results = [np.asarray(jitted(plan, X)) for plan in plans]
     assert len({result.tobytes() for result in results}) == 6
     assert jitted._cache_size() == 1
@@ -163,7 +165,7 @@ def test_bfloat16_in_bfloat16_out():
     forecast = forecasted(MODEL, PLAN)
     assert forecast.init(low, jnp.asarray(1.0)).rows.dtype == jnp.bfloat16
     # In half precision 256 + 1 is 256: summed in the features' own dtype the forecast would be 0.
-    plan = make_plan(Newton(1), np.arange(4), schedules.mask(4, range(3)))._replace(weights=np.ones((4, 3)))
+    plan = make_plan(Newton(1), np.arange(4), schedules.mask(4, range(3)), keep=3)._replace(weights=np.ones((4, 3)))
     ring = jax.tree.map(lambda _: jnp.asarray([[256.0], [1.0], [-256.0], [0.0]], jnp.bfloat16), forecast.init(low, low))
     out, _ = forecasted(output(lambda x: x), plan).apply(ring, 3, jnp.zeros(1, jnp.bfloat16))
     assert out.tolist() == [1.0]

@@ -120,7 +120,13 @@ def test_steps_without_a_correction_return_the_sample():
 
 def test_one_executable_and_one_network():
     jitted = jax.jit(sample)
-    plans = [PLAN, PLAIN, plan_of(Newton(2)), plan_of(corrector=Corrector(3, damping=0.5))]
+    other = Corrector(3, damping=0.5)
+    plans = [
+        plan_of(keep=8),
+        plan_of(corrector=None, keep=8),
+        plan_of(Newton(2), keep=8),
+        plan_of(corrector=other, keep=8),
+    ]
     assert len({np.asarray(jitted(plan, X)).tobytes() for plan in plans}) == 4
     assert jitted._cache_size() == 1
     lowered = jitted.lower(PLAN, X)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from laws import runs
 
-from spectral_forecast import Chebyshev, FitError, Newton, Plan, Reuse, make_plan, schedules, spectrum
+from spectral_forecast import Chebyshev, Corrector, FitError, Newton, Plan, Reuse, make_plan, schedules, spectrum
 
 
 def test_a_plan_by_hand():
-    plan = make_plan(Newton(1), [0.0, 1.0, 2.0, 4.0], [True, True, False, True])
+    plan = make_plan(Newton(1), [0.0, 1.0, 2.0, 4.0], [True, True, False, True], keep=3)
     assert plan.evaluate.tolist() == [True, True, False, True]
     assert plan.slot.tolist() == [0, 1, 3, 2]
     # Rows of evaluated steps hold the forecast that the evaluation replaces.
@@ -79,8 +79,36 @@ def test_plans_print_as_tables():
     assert lines[6] == "    2     +1.0000    3.000  -1*h0  +2*h1"
 
 
+@given(runs())
+def test_by_default_a_ring_holds_what_the_weights_reach(drawn):
+    times, evaluate = drawn
+    count = int(evaluate.sum())
+    sigmas = np.linspace(1.0, 0.1, times.size)
+    for rule in (Newton(0), Newton(1), Newton(2), Chebyshev(2, ridge=0.1)):
+        for corrector in (None, Corrector(degree=2)):
+            options = {"sigmas": sigmas, "corrector": corrector} if corrector else {}
+            small = make_plan(rule, times, evaluate, **options)
+            whole = make_plan(rule, times, evaluate, keep=count, **options)
+            assert small.kept <= count
+            if corrector is None and isinstance(rule, Newton):
+                assert small.kept <= rule.order + 1
+            run, other = small.start(), whole.start()
+            for step in range(times.size):
+                feature = np.array([np.cos(3.0 * step), 1.0])
+                if evaluate[step]:
+                    if step:
+                        assert run.forecast(step) == pytest.approx(other.forecast(step), rel=1e-12)
+                    run.keep(step, feature)
+                    other.keep(step, feature)
+                    assert run.error == pytest.approx(other.error, rel=1e-9)
+                    moved = [one.correct(step, np.zeros(2)) for one in (run, other)]
+                    assert moved[0] == pytest.approx(moved[1], rel=1e-9, abs=1e-12)
+                else:
+                    assert run.forecast(step) == pytest.approx(other.forecast(step), rel=1e-12)
+
+
 def test_memory():
-    plan = make_plan(Newton(1), np.arange(9), schedules.mask(9, [0, 1, 2, 5]))
+    plan = make_plan(Newton(1), np.arange(9), schedules.mask(9, [0, 1, 2, 5]), keep=4)
     array = np.zeros((3, 5), dtype=np.float32)
     run = plan.start()
     for step in (0, 1, 2, 5):

@@ -96,7 +96,8 @@ def plan(gap: int, degree: int, part: float) -> Plan:
     steps = 3 * gap + 1
     evaluate = np.arange(steps) % gap == 0
     sigmas = -np.arange(steps + 1.0) / gap
-    return make_plan(Newton(1), np.arange(steps), evaluate, sigmas=sigmas, corrector=Corrector(degree, damping=part))
+    corrector = Corrector(degree, damping=part)
+    return make_plan(Newton(1), np.arange(steps), evaluate, keep=4, sigmas=sigmas, corrector=corrector)
 
 
 def _carried(run: Plan, gap: int, z: Any) -> Any:
