@@ -76,9 +76,9 @@ class GramRun(Run):
 
     def keep(self, step: int, feature: Array) -> None:
         """Keep a copy of the feature of an evaluated step, and its inner products; see `Run.keep`."""
-        kept = [self._ring[slot] for slot in self._rows()]
+        kept = [self._ring.row(slot) for slot in self._rows()]
         super().keep(step, feature)
-        products = gram.row(kept, self._ring[self.plan.slot[step]], reduce=self._reduce)
+        products = gram.row(kept, self._ring.row(self.plan.slot[step]), reduce=self._reduce)
         self.gram = gram.append(self.gram, products)[-self.plan.kept :, -self.plan.kept :]
 
     def _rows(self) -> NDArray[np.intp]:

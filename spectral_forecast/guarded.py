@@ -9,6 +9,7 @@ from spectral_forecast._typing import Array
 from spectral_forecast._widen import widened
 from spectral_forecast.corrector import guard
 from spectral_forecast.plan import Plan
+from spectral_forecast.ring import Misses, Ring, squares
 from spectral_forecast.sampling import Run
 
 __all__ = ["LIMIT", "GuardedRun", "expected", "norms"]
@@ -34,8 +35,8 @@ class GuardedRun(Run):
     plan : Plan
     limit : float
         The expected relative error at which half of what a forecast adds to the newest feature is kept, above 0.
-    check_finite : bool
-        As for `Run`.
+    check_finite, ring
+        As for `Run`; errors are measured at every evaluation.
 
     Attributes
     ----------
@@ -63,8 +64,10 @@ class GuardedRun(Run):
            [1.62, 2.  ]])
     """
 
-    def __init__(self, plan: Plan, *, limit: float = LIMIT, check_finite: bool = True) -> None:
-        super().__init__(plan, check_finite=check_finite)
+    def __init__(
+        self, plan: Plan, *, limit: float = LIMIT, check_finite: bool = True, ring: Ring | None = None
+    ) -> None:
+        super().__init__(plan, check_finite=check_finite, ring=ring, measure=True)
         if _checks.finite("limit", limit) <= 0.0:
             raise ValueError(f"`limit` is {limit}; write the expected relative error at which half of a step is taken.")
         if plan.correction.any():
@@ -78,39 +81,34 @@ class GuardedRun(Run):
 
     def keep(self, step: int, feature: Array) -> None:
         """Keep a copy of the feature of an evaluated step, and how far off its forecast was; see `Run.keep`."""
-        doubt = None
-        if self._next > 0 and not self._changes(feature):
-            newest, plain = self._ring[self.plan.slot[self._newest]], super().forecast(step)
-            doubt = expected(feature, newest, plain) / float(step - self._newest)
         super().keep(step, feature)
-        self._newest, self.doubt = step, doubt
+        self.doubt = None if self.misses is None else _relative(self.misses) / float(step - self._newest)
+        self._newest = step
 
     def forecast(self, step: int) -> Array:
         """Return the forecast of ``step``, as far as it can be trusted; see `Run.forecast`."""
-        plain = super().forecast(step)
         if self.doubt is None:
-            return plain
-        xp = array_namespace(plain)
-        newest = widened(self._ring[self.plan.slot[self._newest]])
+            return super().forecast(step)
+        self._check_kept(step)
         error = self.doubt * float(step - self._newest)
+        xp = array_namespace(error)
         part = guard(xp.minimum(error, xp.full_like(error, _WORST * self.limit)), self.limit)
-        return xp.astype(newest + part * (widened(plain) - newest), plain.dtype, copy=False)
+        return self._ring.drawn(self._weights(step), part)
 
 
 def expected(feature: Array, newest: Array, forecast: Array) -> Array:
     """Return the relative error of a forecast of ``feature``, or of the feature before it if that is less; by items."""
     true = widened(feature)
-    xp = array_namespace(true)
-    size = norms(true)
-    error = xp.minimum(norms(true - widened(newest)), norms(true - widened(forecast)))
-    return error / xp.where(size > 0.0, size, xp.ones_like(size))
+    return _relative(Misses(squares(true - widened(forecast)), squares(true - widened(newest)), squares(true)))
 
 
 def norms(array: Array) -> Any:
-    """Return the 2-norms of the items of a batch, along the first axis, as an array that broadcasts against it.
+    """Return the 2-norms of the items of a batch: the roots of `ring.squares`."""
+    return array_namespace(array).sqrt(squares(array))
 
-    Arrays with fewer than two axes are one item.
-    """
-    xp = array_namespace(array)
-    axes = tuple(range(1 if array.ndim > 1 else 0, array.ndim))
-    return xp.sqrt(xp.sum(xp.abs(array) ** 2, axis=axes, keepdims=True)) if axes else xp.abs(array)
+
+def _relative(misses: Misses) -> Array:
+    """The lesser of two errors, relative to the feature."""
+    xp = array_namespace(misses.size)
+    error, size = xp.sqrt(xp.minimum(misses.missed, misses.changed)), xp.sqrt(misses.size)
+    return error / xp.where(size > 0.0, size, xp.ones_like(size))

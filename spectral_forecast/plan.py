@@ -14,6 +14,7 @@ from spectral_forecast.corrector import Corrector
 from spectral_forecast.forecasters.base import LinearRule
 
 if TYPE_CHECKING:
+    from spectral_forecast.ring import Ring
     from spectral_forecast.sampling import Run
 
 __all__ = ["Plan", "make_plan"]
@@ -56,14 +57,21 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         """Rows of the ring, K: how many features are held at a time."""
         return int(self.weights.shape[1])
 
-    def start(self, *, limit: float | None = None, check_finite: bool = True) -> "Run":
+    def start(
+        self,
+        *,
+        limit: float | None = None,
+        check_finite: bool = True,
+        ring: "Ring | None" = None,
+        measure: bool = False,
+    ) -> "Run":
         """Begin a run: a `sampling.Run`, or with a ``limit`` of expected errors a `guarded.GuardedRun`."""
         from spectral_forecast.guarded import GuardedRun
         from spectral_forecast.sampling import Run
 
         if limit is not None:
-            return GuardedRun(self, limit=limit, check_finite=check_finite)
-        return Run(self, check_finite=check_finite)
+            return GuardedRun(self, limit=limit, check_finite=check_finite, ring=ring)
+        return Run(self, check_finite=check_finite, ring=ring, measure=measure)
 
     def memory(self, feature: Any, *, dtype: Any = None, scratch: bool = False) -> int:
         """Return the bytes that the kept features will take, before the run.
@@ -247,7 +255,7 @@ def _packed(
     evaluate: NDArray[np.bool_], weights: NDArray[np.float64], correction: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Return the parts of a plan whose ring holds every feature, column k the k-th, for a ring as small as will do."""
-    before = np.cumsum(evaluate) - evaluate  # features kept when a step begins
+    before: NDArray[np.int_] = np.cumsum(evaluate) - evaluate  # features kept when a step begins
     # Whoever guards a correction needs the forecast that was replaced, when the new feature is in the ring already.
     seen = before + correction.any(axis=1)
     steps, used = np.nonzero(weights)

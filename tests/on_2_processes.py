@@ -103,12 +103,15 @@ def disagree(rank, at):
             calls.append(None)
             return torch.nan * output if len(calls) == 2 and rank == 1 else None
 
-        rule = Newton(1)
+        # In the last block, after which the processes hear no more of each other's tokens.
+        block, rule = flux.network.single_transformer_blocks[-1].proj_out, Newton(1)
         if kind == "evaluation":
-            # In the last block, after which the processes hear no more of each other's tokens.
-            flux.network.single_transformer_blocks[-1].proj_out.register_forward_hook(spoil)
-        elif rank == 1:
-            rule = 1e39 * Newton(1) - 1e39 * Newton(0)  # too large for the feature's dtype
+            block.register_forward_hook(spoil)
+        else:
+            rule = 1e37 * Newton(1) - 1e37 * Newton(0)  # too large for the dtype of features that are large themselves
+            large = flux.network.proj_out if at == "output" else block  # outputs are whole in every process
+            if rank == 1 or at == "output":
+                large.register_forward_hook(lambda _module, _inputs, output: 1e4 * output)
         accelerate(flux.model, evaluations=5, forecaster=rule, at=at)
         flux.run()
         found[kind] = {"evaluated": report(flux.model).evaluated["cond"], "events": report(flux.model).events}

@@ -199,4 +199,4 @@ def test_a_cache_that_is_handed_on_is_not_kept():
     for time in clock.timesteps:
         _, keys = network(fixed(1, 4, seed=2), time, cache, "cached")
         assert all(one is layer["keys"] for one, layer in zip(keys, cache.layers, strict=True))
-    assert report(network).peak_bytes == 8 * 4 * 4
+    assert report(network).peak_bytes == 7 * 4 * 4  # the weights do not reach further

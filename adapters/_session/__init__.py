@@ -16,6 +16,7 @@ from spectral_forecast.adapters._session.place import (
     alike,
     copies,
     finite,
+    magnitude,
 )
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.retake import LIMIT, Frame, Mend, Retake, Steps, Take, relative
@@ -48,5 +49,6 @@ __all__ = [
     "copies",
     "even",
     "finite",
+    "magnitude",
     "relative",
 ]

@@ -1,5 +1,6 @@
 """Where are features taken from an evaluation, and how does a forecast of them become a result?"""
 
+import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -7,7 +8,19 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
-__all__ = ["Evaluation", "Form", "Outputs", "Place", "Resumable", "UnfitError", "agree", "alike", "copies", "finite"]
+__all__ = [
+    "Evaluation",
+    "Form",
+    "Outputs",
+    "Place",
+    "Resumable",
+    "UnfitError",
+    "agree",
+    "alike",
+    "copies",
+    "finite",
+    "magnitude",
+]
 
 
 class UnfitError(RuntimeError):
@@ -130,6 +143,12 @@ def copies(result: Any) -> Any:
 def finite(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether no tensor holds a NaN or an infinity."""
     return all(bool(torch.isfinite(x).all()) for x in tensors)
+
+
+def magnitude(tensors: Sequence[torch.Tensor]) -> float:
+    """Return the largest absolute value in tensors; infinity where a number is not finite. Each is read once."""
+    extremes = [float(bound) for x in tensors if x.numel() for bound in torch.aminmax(x.detach())]
+    return max(map(abs, extremes), default=0.0) if all(map(math.isfinite, extremes)) else math.inf
 
 
 def agree(one: Any, other: Any) -> bool:

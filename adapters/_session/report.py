@@ -97,7 +97,16 @@ class Report:
                 joint.estimated_errors[f"{name} {stream}"] = part.estimated_errors[stream]
         return joint
 
-    def count_evaluation(self, stream: str, step: int, error: float | None) -> None:
+    def read(self) -> None:
+        """Take numbers from the devices where they were left, so that no step of the run waited for them."""
+        if self.sample_error is not None:
+            self.sample_error = float(self.sample_error)
+        self.corrections = [(step, float(error), float(part)) for step, error, part in self.corrections]
+        for stream, errors in self.errors.items():
+            numbers = [None if error is None else float(error) for error in errors]
+            self.errors[stream] = [None if error is None or np.isnan(error) else error for error in numbers]
+
+    def count_evaluation(self, stream: str, step: int, error: Any) -> None:
         """Count an evaluated step of a stream, and the error of the forecast that it replaced."""
         self._know(stream)
         self.evaluated[stream].append(step)

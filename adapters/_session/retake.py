@@ -248,7 +248,7 @@ class Retake:
         if self.skipped[0].frame.length:
             self._estimate(mended)
         for session in self.sessions:
-            session.report.corrections.append((self.number, float(missed.max()), float(part.mean())))
+            session.report.corrections.append((self.number, missed.max(), part.mean()))
         return mended
 
 

@@ -1,6 +1,7 @@
 """What happens at each call of a network? The state of one accelerated network, whichever adapter it belongs to."""
 
 import copy
+import math
 import threading
 import time
 import warnings
@@ -13,7 +14,7 @@ from torch.utils import _pytree as pytree
 from spectral_forecast import Plan
 from spectral_forecast.adapters._session.caches import contents, is_cache, leaves, written
 from spectral_forecast.adapters._session.clock import Clock, Moment
-from spectral_forecast.adapters._session.place import Place, UnfitError, finite
+from spectral_forecast.adapters._session.place import Place, UnfitError, magnitude
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
@@ -42,8 +43,9 @@ class Session:
     settings : Settings
     place : Place
         Where features are taken and put back.
-    sound : callable
-        Whether tensors are finite, for all processes that share the network.
+    magnitude : callable
+        The largest absolute value in tensors, infinity where one is not finite; of all processes that share the
+        network.
     choose : callable
         Maps the number of steps of a run and the number of evaluations asked for to a `Choice` of schedule.
     planned : callable
@@ -62,7 +64,7 @@ class Session:
         settings: Settings,
         place: Place,
         *,
-        sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
+        magnitude: Callable[[Sequence[torch.Tensor]], float] = magnitude,
         choose: Callable[[int, int], Choice] = even,
         planned: Callable[[], str] = str,  # nothing
         agreed: Callable[[float], float] = float,
@@ -72,7 +74,7 @@ class Session:
         self.name = name
         self.settings = settings
         self.place = place
-        self.sound = sound
+        self.magnitude = magnitude
         self.choose = choose
         self.planned = planned
         self.agreed = agreed
@@ -185,9 +187,13 @@ class Session:
     def told(self) -> Report:
         """Return a copy of the report, with the errors of forecasts estimated."""
         told = copy.deepcopy(self.report)
-        told.sample_error = None if told.sample_error is None else float(told.sample_error)
+        told.read()
         told.estimate(self.followed, self.levels if self.settings.default else None)
         return told
+
+    def sound(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether tensors are finite, for all processes that share the network."""
+        return math.isfinite(self.magnitude(tensors))
 
     def _claim(self, timesteps: Any) -> bool:
         """Make this thread's the run in progress; False, and counted in the report, if another's is."""
@@ -301,7 +307,7 @@ class Session:
 
     def _keep(
         self, stream: Stream, moment: Moment, step: int, feature: list[torch.Tensor]
-    ) -> tuple[Stream, float | None]:
+    ) -> tuple[Stream, torch.Tensor | None]:
         """Keep the feature of an evaluated step, if it can be forecast.
 
         Returns the stream that it was kept in, and the relative error of the forecast that it replaces.
@@ -310,17 +316,18 @@ class Session:
             self.plan = None
             self._note(moment, "nothing is forecast: the network's result holds no floating-point tensors alone")
             return stream, None
-        if not self.sound(feature):
+        largest = self.magnitude(feature)
+        if not math.isfinite(largest):
             self.streams.pop(moment.stream, None)
             self._note(moment, "its feature was not finite and is not kept")
             return stream, None
         if not stream.fits(feature):
             stream = self._restart(moment, step, "its feature changed in shape or dtype")
         self.streams[moment.stream] = stream
-        error = stream.miss(step, feature)
+        error = stream.keep(step, feature, largest)
         if self.gate is not None:
-            self.gate.arrive(step, None if error is None else self.agreed(error))
-        stream.keep(step, feature)
+            number = math.nan if error is None else float(error)
+            self.gate.arrive(step, None if math.isnan(number) else self.agreed(number))
         if stream.corrects(step):
             self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
@@ -331,7 +338,7 @@ class Session:
         """Return the network's result from a forecast; None where that is not finite or the network has changed."""
         begun = time.perf_counter()
         forecast = stream.forecast(step)
-        sound = self.sound(forecast)
+        sound = stream.bounded(step) or self.sound(forecast)
         self.report.seconds += time.perf_counter() - begun
         if not sound:
             return None

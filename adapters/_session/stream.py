@@ -1,11 +1,12 @@
 """One guidance branch's kept features, and the plan that they follow."""
 
-import math
 from typing import Any
 
+import numpy as np
 import torch
 
-from spectral_forecast import Plan
+from spectral_forecast import Plan, Run
+from spectral_forecast.adapters._session.ring import ring_for
 from spectral_forecast.corrector import guard
 from spectral_forecast.guarded import GuardedRun
 
@@ -23,6 +24,8 @@ class Stream:
         self.limit = limit  # of the forecasts' guard, if they have one
         self.runs: list[Any] = []
         self.shapes: list[torch.Size] = []
+        self.largest = 0.0  # of what is kept, in absolute value
+        self.ceiling = 0.0  # the largest number of its dtype
         self.input: dict[str, str] = {}  # what the network was called with when it was evaluated last
         self.form: Any = None  # how a result is put together: a structure of outputs, or a cut through the network
 
@@ -40,14 +43,33 @@ class Stream:
         """Whether every evaluation before ``step`` is kept."""
         return all(run.ready(step - self.begin) for run in self.runs) if self.runs else step == self.begin
 
-    def keep(self, step: int, feature: list[torch.Tensor]) -> None:
-        """Keep the tensors of an evaluation."""
+    def keep(self, step: int, feature: list[torch.Tensor], largest: float) -> torch.Tensor | None:
+        """Keep the tensors of an evaluation, which are not larger than ``largest``.
+
+        Returns the relative error of the forecast that it replaces, where it is; None where there was none.
+        """
         if not self.runs:
-            # Whether features are finite is checked by the hook, where the answer is to restart and not to raise.
-            self.runs = [self.plan.start(limit=self.limit, check_finite=False) for _ in feature]
+            self.runs = [self._start(tensor) for tensor in feature]
+            self.ceiling = min(torch.finfo(tensor.dtype).max for tensor in feature)
         self.shapes = [tensor.shape for tensor in feature]
+        self.largest = max(self.largest, largest)
         for run, tensor in zip(self.runs, feature, strict=True):
             run.keep(step - self.begin, tensor.detach())
+        found = [run.misses for run in self.runs]
+        if step == self.begin or not found:
+            return None
+        missed, size = (sum(part[k].double().sum() for part in found) for k in (0, 2))
+        return torch.where(size > 0.0, missed / size, torch.nan).sqrt()
+
+    def _start(self, feature: torch.Tensor) -> Run:
+        # Whether features are finite is checked by the session, where the answer is to restart and not to raise.
+        ring = ring_for(feature, self.plan.kept)
+        return self.plan.start(limit=self.limit, check_finite=False, ring=ring, measure=True)
+
+    def bounded(self, step: int) -> bool:
+        """Whether the forecast of ``step`` is finite for sure, without looking at it."""
+        gain = max(1.0, float(np.abs(self.plan.weights[step - self.begin]).sum()))
+        return gain * self.largest < self.ceiling
 
     def forecast(self, step: int) -> list[torch.Tensor]:
         """Return the forecast of each kept tensor."""
@@ -63,16 +85,6 @@ class Stream:
                 branches, rest = divmod(shape[0] if len(shape) > 1 else 0, doubt.numel())
                 known = doubt.flatten() if rest == 0 and 0 < branches <= MOST_BRANCHES else doubt.max().reshape(1)
                 run.doubt = known if len(known) == 1 else known.repeat(branches).reshape(-1, *[1] * (len(shape) - 1))
-
-    def miss(self, step: int, feature: list[torch.Tensor]) -> float | None:
-        """Return the relative error of the forecast that an evaluation replaces; None where there was none."""
-        if not self.runs or step == self.begin:
-            return None
-        missed, length = 0.0, 0.0
-        for forecast, tensor in zip(self.forecast(step), feature, strict=True):
-            missed += float(torch.linalg.vector_norm(forecast.float() - tensor.detach().float())) ** 2
-            length += float(torch.linalg.vector_norm(tensor.detach().float())) ** 2
-        return math.sqrt(missed / length) if length else None
 
     def corrects(self, step: int) -> bool:
         """Whether the plan corrects the sample on arrival at ``step``."""

@@ -1,10 +1,11 @@
 """The hook on the root module: it tells a `Session` of every call."""
 
 import contextlib
+import functools
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._profiled import choose
-from spectral_forecast.adapters.diffusers._ranks import all_finite, group_of, largest
+from spectral_forecast.adapters.diffusers._ranks import all_finite, all_magnitude, largest
 from spectral_forecast.adapters.diffusers._schedulers import Schedule, gated, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 from spectral_forecast.adapters.diffusers._velocities import Velocities
@@ -69,15 +70,13 @@ class RootHook(ModelHook):
         self.contexts = _Contexts()  # diffusers writes the cache context here
         name = type(network).__name__
 
-        def sound(tensors: Sequence[torch.Tensor]) -> bool:
-            return all_finite(tensors, group_of(network))
-
+        sound = functools.partial(all_finite, network=network)
         place: Place = Velocities() if split is None else Blocks(name, split, sound)
         self.session = Session(
             name,
             settings,
             place,
-            sound=sound,
+            magnitude=functools.partial(all_magnitude, network=network),
             choose=self._choose,
             planned=lambda: correction.attach(self.scheduler()),
             agreed=lambda value: largest(value, network),

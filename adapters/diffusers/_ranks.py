@@ -4,14 +4,15 @@ With diffusers' context parallelism every process holds the features of its own 
 process may find otherwise than the others; would it then evaluate alone, it would wait for them for ever.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from spectral_forecast.adapters._session import finite
+from spectral_forecast.adapters._session import magnitude
 
-__all__ = ["all_finite", "group_of", "largest", "sum_over"]
+__all__ = ["all_finite", "all_magnitude", "group_of", "largest", "sum_over"]
 
 
 def group_of(network: torch.nn.Module) -> Any:
@@ -20,14 +21,14 @@ def group_of(network: torch.nn.Module) -> Any:
     return None if config is None else config._flattened_mesh.get_group()
 
 
-def all_finite(tensors: Sequence[torch.Tensor], group: Any) -> bool:
-    """Return whether the tensors are finite in all processes of the group."""
-    here = finite(tensors)
-    if group is None or not tensors:
-        return here
-    votes = torch.tensor(int(here), device=tensors[0].device)
-    torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN, group=group)
-    return bool(votes)
+def all_finite(tensors: Sequence[torch.Tensor], network: torch.nn.Module) -> bool:
+    """Return whether tensors are finite in all processes that share the network."""
+    return math.isfinite(all_magnitude(tensors, network))
+
+
+def all_magnitude(tensors: Sequence[torch.Tensor], network: torch.nn.Module) -> float:
+    """Return the largest absolute value in all processes' tensors; infinity where a number is not finite."""
+    return largest(magnitude(tensors), network)
 
 
 def largest(value: float, network: torch.nn.Module) -> float:

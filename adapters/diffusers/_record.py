@@ -39,8 +39,9 @@ class Rows(Stream):
         """Whether every step before is kept."""
         return step - self.begin == len(self.gram)
 
-    def keep(self, step: int, feature: list[torch.Tensor]) -> None:
+    def keep(self, step: int, feature: list[torch.Tensor], largest: float) -> None:
         """Keep a copy of the tensors of a step, since pipelines change them in place; let all go after the last."""
+        del step, largest
         self.runs = self.runs or [[] for _ in feature]
         kept = [x.detach().clone() for x in feature]
         rows = [row(before, x, reduce=self.reduce) for before, x in zip(self.runs, kept, strict=True)]
@@ -50,10 +51,6 @@ class Rows(Stream):
         if self.whole:
             for before in self.runs:
                 before.clear()
-
-    def miss(self, step: int, feature: list[torch.Tensor]) -> None:
-        """Nothing is forecast."""
-        del step, feature
 
     def fits(self, feature: list[torch.Tensor]) -> bool:
         """Whether a feature has the form of those kept before."""
@@ -83,7 +80,8 @@ class Recording(Session):
     def __init__(
         self, session: Session, describe: Callable[[int], dict[str, str]], reduce: Callable[[Any], Any] | None
     ) -> None:
-        super().__init__(session.name, session.settings, session.place, sound=session.sound, used=session.clock.used)
+        same = {"magnitude": session.magnitude, "used": session.clock.used}
+        super().__init__(session.name, session.settings, session.place, **same)
         self.describe = describe
         self.reduce = reduce
         self.rows: dict[str, list[Rows]] = {}

@@ -1,0 +1,141 @@
+"""Where are kept features in PyTorch? In one block of memory, allocated once, of the size that `Plan.memory` tells."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectral_forecast._typing import Weights
+from spectral_forecast.adapters._session.contraction import errors, weighted_sum
+from spectral_forecast.ring import Misses, Ring
+
+__all__ = ["TorchRing", "ring_for"]
+
+NARROW = (torch.bfloat16, torch.float16, torch.float32)
+
+
+class TorchRing(Ring):
+    """At most K features, in a dtype of their own or a chosen one.
+
+    Parameters
+    ----------
+    kept : int
+        Number of rows, K.
+    dtype : torch.dtype, optional
+        Hold the rows in it. By default in the features' own.
+    """
+
+    def __init__(self, kept: int, *, dtype: torch.dtype | None = None) -> None:
+        super().__init__(kept)
+        self.dtype = dtype
+        self.like: torch.Tensor | None = None  # a feature's shape, dtype and device, without its memory
+        self.rows: torch.Tensor | None = None
+        self.kernels: Any = None  # of a GPU, where there are some
+
+    def put(self, row: int, feature: torch.Tensor) -> None:
+        """Keep a copy of a feature; the first allocates the whole ring."""
+        if self.rows is None:
+            # A ring that is made in inference mode could not be written to outside of it.
+            with torch.inference_mode(mode=False):
+                self.like = feature.new_empty(()).expand(feature.shape)
+                self.rows = feature.new_empty((self.kept, *feature.shape), dtype=self.dtype)
+            self.kernels = fused() if feature.is_cuda and feature.dtype in NARROW else None
+        self.rows[row].copy_(feature)
+        self._rows[row] = self.rows[row]
+        self.newest = row
+
+    def row(self, row: int) -> torch.Tensor:
+        """Return a kept feature, in its own dtype."""
+        return self.rows[row].to(self.like.dtype)
+
+    def changes(self, feature: torch.Tensor) -> dict[str, tuple[Any, Any]]:
+        """Return what of a feature differs from those kept: name, old and new."""
+        if self.like is None:
+            return {}
+        pairs = {
+            name: (getattr(self.like, name), getattr(feature, name, None)) for name in ("shape", "dtype", "device")
+        }
+        pairs["shape"] = (tuple(self.like.shape), tuple(feature.shape))
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the ring takes."""
+        return 0 if self.rows is None else self.rows.nbytes
+
+    def sum(self, weights: Weights) -> torch.Tensor:
+        """Return the features' sum with ``weights`` (K,)."""
+        if self.kernels:
+            return self._launched(weights)
+        return self._weighted(np.asarray(weights)[None]) if self._chunked else super().sum(weights)
+
+    def drawn(self, weights: Weights, part: torch.Tensor) -> torch.Tensor:
+        """Return ``newest + part * (sum(weights) - newest)``, in one pass."""
+        first = self.like.shape[0] if self.like.ndim > 1 else 1
+        by_item = part.numel() == 1 or (part.numel() == first and part.shape[:1] == (first,))
+        if by_item and self.kernels and part.device == self.rows.device:
+            return self._launched(weights, part=part.reshape(-1))
+        if by_item and self._chunked and part.device.type == "cpu":
+            share, newest = part.double().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
+            return self._weighted(share * weights + (1.0 - share) * newest)
+        return super().drawn(weights, part)
+
+    def moved(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
+        """Return ``x + sum(weights)``, in the dtype of ``x``."""
+        if self.kernels and x.is_contiguous() and x.device == self.rows.device and x.dtype in NARROW:
+            return self._launched(weights, added=x)
+        return super().moved(x, weights)
+
+    def misses(self, weights: Weights, feature: torch.Tensor) -> Misses:
+        """Return how far the forecast by ``weights`` is off a feature that is not kept yet."""
+        items = feature.shape[0] if feature.ndim > 1 else 1
+        if not (self.kernels or self._chunked) or feature.numel() == 0:
+            return super().misses(weights, feature)
+        rows, flat = self.rows.view(self.kept, items, -1), feature.contiguous().view(items, -1)
+        if self.kernels:
+            found = self.kernels.errors(rows, weights, self.newest, flat)
+        else:
+            found = torch.tensor([errors(rows[:, item], weights, self.newest, flat[item]) for item in range(items)]).T
+        shape = (items, *[1] * self.like.ndim)[: self.like.ndim]
+        return Misses(*(part.to(torch.float32).reshape(shape) for part in found))
+
+    @property
+    def _chunked(self) -> bool:
+        """Whether rows are summed by `contraction`: on CPUs, where float32 is wide enough."""
+        return self.like.dtype in NARROW and self.rows.device.type == "cpu"
+
+    def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
+        """Return the sum with weights (items, K), of one item or of each of the batch's."""
+        out = torch.empty(self.like.shape, dtype=self.like.dtype)
+        items = len(weights)
+        if out.numel():
+            rows, flat = self.rows.view(self.kept, items, -1), out.view(items, -1)
+            for item in range(items):
+                weighted_sum(rows[:, item], weights[item], flat[item])
+        return out
+
+    def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
+        """Return what the kernel makes of the rows."""
+        items = self.like.shape[0] if self.like.ndim > 1 else 1
+        out = torch.empty(self.like.shape, dtype=(self.like if added is None else added).dtype, device=self.rows.device)
+        if out.numel():
+            rows = self.rows.view(self.kept, items, -1)
+            self.kernels.weighted_sum(rows, weights, out, newest=self.newest, part=part, added=added)
+        return out
+
+
+@functools.cache
+def fused() -> Any:
+    """Return the module of kernels, or None without Triton."""
+    try:
+        from spectral_forecast.adapters._session import kernels
+    except ImportError:
+        return None
+    return kernels
+
+
+def ring_for(feature: torch.Tensor, kept: int, *, dtype: torch.dtype | None = None) -> Ring:
+    """Return a ring for features like this one; a portable one for tensors that are more than their numbers."""
+    return TorchRing(kept, dtype=dtype) if type(feature) in (torch.Tensor, torch.nn.Parameter) else Ring(kept)

@@ -1,0 +1,136 @@
+"""PyTorch's ring against the portable one, which is the reference."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectral_forecast import Newton, make_plan, schedules
+from spectral_forecast.adapters._session import contraction
+from spectral_forecast.adapters._session.ring import TorchRing, ring_for
+from spectral_forecast.ring import Ring, squares
+
+HALF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10, torch.float32: 2.0**-22, torch.float64: 2.0**-50}
+SHAPES = [(5,), (2, 3), (3, 64, 16), (1, 128, 50), (4, 97), (2, 0), ()]
+
+
+def features(dtype, shape, count=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator).to(dtype) for _ in range(count)]
+
+
+def both(dtype, shape, kept=3):
+    rings = Ring(kept), TorchRing(kept)
+    for row, feature in enumerate(features(dtype, shape, kept)):
+        for ring in rings:
+            ring.put(row, feature)
+    return rings
+
+
+@pytest.mark.parametrize(("dtype", "shape"), list(itertools.product(HALF, SHAPES)))
+@given(data=st.data())
+@settings(max_examples=10)
+def test_equals_the_portable_ring(dtype, shape, data):
+    weights = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=3, max_size=3)))
+    reference, ring = both(dtype, shape)
+    exact = sum(w * feature.double() for w, feature in zip(weights, features(dtype, shape), strict=True))
+    bound = HALF[dtype] * exact.abs() + 2.0**-22 * np.abs(weights).sum() * 5.0 + torch.finfo(dtype).tiny
+    assert ((ring.sum(weights).double() - exact).abs() <= bound).all()
+    assert ring.sum(weights).dtype == dtype
+    part = torch.linspace(0.2, 0.9, len(squares(torch.ones(shape)).flatten())).reshape(squares(torch.ones(shape)).shape)
+    close = {"rtol": 4 * HALF[dtype], "atol": 4 * HALF[dtype] * (1.0 + 5.0 * np.abs(weights).sum())}
+    torch.testing.assert_close(ring.drawn(weights, part), reference.drawn(weights, part), **close)
+    x = torch.ones(shape)
+    torch.testing.assert_close(ring.moved(x, weights), reference.moved(x, weights), **close)
+    new = features(dtype, shape, 1, seed=1)[0]
+    for found, expected in zip(ring.misses(weights, new), reference.misses(weights, new), strict=True):
+        torch.testing.assert_close(
+            found, expected.to(found.dtype), rtol=0.02 if dtype != torch.float64 else 1e-12, atol=1e-3
+        )
+    assert ring.nbytes == reference.nbytes == 3 * new.nbytes
+
+
+def test_weights_are_not_rounded_to_the_dtype_of_features():
+    """In bfloat16 the weights 1 + 2**-9 and -1 are 1 and -1, and their sum on a constant 0 instead of 2**-9."""
+    ring = TorchRing(2)
+    for row in range(2):
+        ring.put(row, torch.full((2, 4096), 2.0, dtype=torch.bfloat16))
+    assert ring.sum(np.array([1.0 + 2.0**-9, -1.0])).unique().tolist() == [2.0**-8]
+
+
+@pytest.mark.parametrize("shape", [(3, 4096), (4097,)])
+def test_memory_beside_the_result_is_bounded(shape, monkeypatch):
+    """Neither form makes a copy of the rows in float32: what is converted at a time does not grow with them."""
+    monkeypatch.setattr(contraction, "SEGMENT", 512)
+    monkeypatch.setattr(contraction, "CHUNK", 512)
+    monkeypatch.setattr(contraction, "LARGEST", 256)
+    monkeypatch.setattr(contraction, "_block", contraction._block.__wrapped__)
+    _, ring = both(torch.bfloat16, shape)
+    sizes, new = {}, features(torch.bfloat16, shape, 1)[0]
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            for x in torch.utils._pytree.tree_leaves(result):
+                if isinstance(x, torch.Tensor) and x.is_floating_point():
+                    sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes() // x.element_size()
+            return result
+
+    weights = np.array([1.0, -2.0, 0.3])
+    with Watch():
+        ring.misses(weights, new)
+        out = ring.sum(weights)
+    for known in (ring.rows, new, out):
+        sizes.pop(known.untyped_storage().data_ptr())
+    assert max(sizes.values()) <= 2048 < out.numel()
+
+
+def test_only_rows_with_weight_are_read():
+    ring = TorchRing(3)
+    for row, value in enumerate([float("nan"), 1.0, 2.0]):
+        ring.put(row, torch.full((128, 64), value, dtype=torch.bfloat16))
+    assert ring.sum(np.array([0.0, -1.0, 2.0])).unique().tolist() == [3.0]
+
+
+def test_factors_beyond_a_dtype_take_the_other_way():
+    ring = TorchRing(1)
+    ring.put(0, torch.full((128, 64), 1e-3, dtype=torch.float16))
+    assert ring.sum(np.array([1e6])).unique().item() == pytest.approx(1e3, rel=2e-3)
+
+
+def test_memory_is_what_the_plan_tells():
+    plan = make_plan(Newton(2), np.arange(20), schedules.growing(20))
+    feature = torch.randn(2, 33, 7, dtype=torch.bfloat16)
+    run = plan.start(ring=ring_for(feature, plan.kept))
+    run.keep(0, feature)
+    assert run.nbytes == plan.memory(feature) == plan.memory(feature.to("meta")) == 3 * 2 * 33 * 7 * 2
+
+
+def test_a_ring_that_began_in_inference_mode_goes_on_outside():
+    ring = TorchRing(2)
+    with torch.inference_mode():
+        ring.put(0, torch.ones(3, 4))
+    ring.put(1, torch.zeros(3, 4))
+    assert ring.sum(np.array([2.0, 1.0])).unique().tolist() == [2.0]
+
+
+def test_a_tensor_that_is_more_than_its_numbers_has_a_portable_ring():
+    class Tagged(torch.Tensor):
+        pass
+
+    assert type(ring_for(torch.ones(2).as_subclass(Tagged), 2)) is Ring
+
+
+def test_kernels():
+    """In Triton's interpreter, where Triton is there; on a GPU the same kernels are compiled."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    program = [sys.executable, "-W", "error", os.path.join(os.path.dirname(__file__), "in_interpreter.py")]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
