@@ -32,6 +32,7 @@ from spectral_forecast.adapters._session import (
     Choice,
     Clock,
     Frame,
+    Memory,
     Outputs,
     Place,
     Report,
@@ -83,6 +84,9 @@ class Accelerator:
     streams : int
         How often the sampler calls the model at one step with different conditions (guidance branches that are not
         one batch), always in the same order. Each has features of its own.
+    max_bytes, dtype, offload
+        How features are held, as for `adapters.diffusers.accelerate`; a model at features has no outputs to take
+        instead.
 
     Attributes
     ----------
@@ -116,6 +120,9 @@ class Accelerator:
         corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
         at: Literal["output", "features"] = "output",
         streams: int = 1,
+        max_bytes: int | None = None,
+        dtype: torch.dtype | None = None,
+        offload: bool = False,
     ) -> None:
         if not callable(model):
             raise TypeError(f"`model` is {type(model).__name__}; write a callable `model(x, t, ...)`.")
@@ -136,7 +143,9 @@ class Accelerator:
                     "`streams=1`, or `corrector=None`, or make the plan without and write "
                     "`step = accelerated.retaking(step)`."
                 )
-        settings = Settings.of(plan, evaluations, forecaster, sigmas=levels if adds else None, corrector=corrector)
+        memory = Memory(max_bytes, dtype, offload)
+        added = {"sigmas": levels if adds else None, "corrector": corrector}
+        settings = Settings.of(plan, evaluations, forecaster, **added, memory=memory)
         if (plan is None) == (steps is None and sigmas is None):
             raise ValueError(
                 "`steps` goes with `evaluations`: write how many calls a run has, or its `sigmas`; a plan knows them."

@@ -5,6 +5,7 @@ An adapter brings a `Place`, where features are taken from an evaluation and put
 """
 
 from spectral_forecast.adapters._session.clock import Clock, Moment
+from spectral_forecast.adapters._session.memory import Memory
 from spectral_forecast.adapters._session.place import (
     Evaluation,
     Form,
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "Form",
     "Frame",
+    "Memory",
     "Mend",
     "Moment",
     "Outputs",

@@ -45,11 +45,14 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], out: torch.Te
 
 
 def errors(
-    rows: torch.Tensor, weights: NDArray[np.float64], newest: int, feature: torch.Tensor
+    rows: torch.Tensor, weights: NDArray[np.float64], newest: int, feature: torch.Tensor, scale: float = 1.0
 ) -> tuple[float, float, float]:
-    """Return squared norms of a ``feature`` (n,): less the weighted sum of ``rows`` (K, n), less the newest, whole."""
+    """Return squared norms of a ``feature`` (n,): less the weighted sum of ``rows`` (K, n), less the newest, whole.
+
+    The newest row counts ``scale`` times.
+    """
     used = np.union1d(np.flatnonzero(weights), [newest])
-    factors = _float32(np.stack([weights[used], used == newest]))
+    factors = _float32(np.stack([weights[used], scale * (used == newest)]))
     squares = np.zeros(3)
     for begin, end, chunk in _converted(rows, used):
         true = feature[begin:end].to(torch.float32)

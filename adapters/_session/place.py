@@ -44,6 +44,10 @@ class Place(Protocol):
     def enter(self, arguments: dict[str, Any], left: int) -> None:
         """Take note of a call's arguments, and of how many steps are left, this one included."""
 
+    def retreat(self) -> bool:
+        """Take less memory from the next evaluation on; False where that is not possible."""
+        return False
+
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; tensors of its result with an ``id`` in ``handed_on`` were given to it and are not kept."""
         ...

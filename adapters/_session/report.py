@@ -48,8 +48,9 @@ class Report:
         How often the kept features were dropped in mid-run; the events say why.
     events : list of str
         Whatever made the adapter evaluate against its plan, in order, with step, stream and reason.
-    peak_bytes : int
-        Most memory that kept features took at a time, all streams together.
+    peak_bytes, host_bytes : int
+        Most memory that kept features took at a time, all streams together; and in the host's memory, where they are
+        held there for a network on another device.
     seconds : float
         Time spent in forecasting, all streams together, without the head's where features are forecast.
     """
@@ -68,6 +69,7 @@ class Report:
     restarts: int = 0
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
+    host_bytes: int = 0
     seconds: float = 0.0
 
     @classmethod
@@ -85,6 +87,7 @@ class Report:
             restarts=sum(part.restarts for part in parts),
             events=[f"{name}: {event}" for name, part in reports.items() for event in part.events],
             peak_bytes=sum(part.peak_bytes for part in parts),
+            host_bytes=sum(part.host_bytes for part in parts),
             seconds=sum(part.seconds for part in parts),
         )
         for name, part in reports.items():
@@ -173,7 +176,7 @@ class Report:
         lines = [
             f"{self.model}: run {self.runs}, {self.evaluations} of {self.steps} steps evaluated",
             f"  forecast        {self.at}, by {self.forecaster}",
-            f"  features held   {self.peak_bytes / 2**20:.2f} MiB at most",
+            f"  features held   {self.peak_bytes / 2**20:.2f} MiB at most{', by the host' * (self.host_bytes > 0)}",
             f"  in forecasting  {1e3 * self.seconds:.1f} ms",
         ]
         if self.corrections:

@@ -11,9 +11,10 @@ from spectral_forecast._typing import Weights
 from spectral_forecast.adapters._session.contraction import errors, weighted_sum
 from spectral_forecast.ring import Misses, Ring
 
-__all__ = ["TorchRing", "ring_for"]
+__all__ = ["FLOAT8", "NARROW", "TorchRing", "ring_for"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)
+FLOAT8 = torch.float8_e4m3fn
 
 
 class TorchRing(Ring):
@@ -24,12 +25,18 @@ class TorchRing(Ring):
     kept : int
         Number of rows, K.
     dtype : torch.dtype, optional
-        Hold the rows in it. By default in the features' own.
+        Hold the rows in it. By default in the features' own. Rows of `FLOAT8` are scaled by their largest number, which
+        is waited for.
+    host : bool
+        Hold the rows of features of another device in the host's memory, pinned, and sum them there: only results
+        go back.
     """
 
-    def __init__(self, kept: int, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, kept: int, *, dtype: torch.dtype | None = None, host: bool = False) -> None:
         super().__init__(kept)
         self.dtype = dtype
+        self.host = host
+        self.scale = np.ones(kept)
         self.like: torch.Tensor | None = None  # a feature's shape, dtype and device, without its memory
         self.rows: torch.Tensor | None = None
         self.kernels: Any = None  # of a GPU, where there are some
@@ -40,15 +47,24 @@ class TorchRing(Ring):
             # A ring that is made in inference mode could not be written to outside of it.
             with torch.inference_mode(mode=False):
                 self.like = feature.new_empty(()).expand(feature.shape)
-                self.rows = feature.new_empty((self.kept, *feature.shape), dtype=self.dtype)
-            self.kernels = fused() if feature.is_cuda and feature.dtype in NARROW else None
+                self.rows = torch.empty(
+                    (self.kept, *feature.shape),
+                    dtype=self.dtype or feature.dtype,
+                    device="cpu" if self.host else feature.device,
+                    pin_memory=self.host and feature.is_cuda,
+                )
+            self.kernels = fused() if self.rows.is_cuda and {self.rows.dtype, feature.dtype} <= set(NARROW) else None
+        if self.rows.dtype == FLOAT8:
+            self.scale[row] = max(float(feature.abs().amax()), 1e-30) / torch.finfo(FLOAT8).max
+            feature = feature / self.scale[row]
         self.rows[row].copy_(feature)
         self._rows[row] = self.rows[row]
         self.newest = row
 
     def row(self, row: int) -> torch.Tensor:
-        """Return a kept feature, in its own dtype."""
-        return self.rows[row].to(self.like.dtype)
+        """Return a kept feature, in its own dtype and where it came from."""
+        kept = self.rows[row].to(self.like.device, self.like.dtype)
+        return kept if self.scale[row] == 1.0 else kept * self.scale[row]
 
     def changes(self, feature: torch.Tensor) -> dict[str, tuple[Any, Any]]:
         """Return what of a feature differs from those kept: name, old and new."""
@@ -69,7 +85,7 @@ class TorchRing(Ring):
         """Return the features' sum with ``weights`` (K,)."""
         if self.kernels:
             return self._launched(weights)
-        return self._weighted(np.asarray(weights)[None]) if self._chunked else super().sum(weights)
+        return self._weighted(weights[None]) if self._chunked else super().sum(weights)
 
     def drawn(self, weights: Weights, part: torch.Tensor) -> torch.Tensor:
         """Return ``newest + part * (sum(weights) - newest)``, in one pass."""
@@ -77,8 +93,8 @@ class TorchRing(Ring):
         by_item = part.numel() == 1 or (part.numel() == first and part.shape[:1] == (first,))
         if by_item and self.kernels and part.device == self.rows.device:
             return self._launched(weights, part=part.reshape(-1))
-        if by_item and self._chunked and part.device.type == "cpu":
-            share, newest = part.double().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
+        if by_item and self._chunked:
+            share, newest = part.double().cpu().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
             return self._weighted(share * weights + (1.0 - share) * newest)
         return super().drawn(weights, part)
 
@@ -97,7 +113,9 @@ class TorchRing(Ring):
         if self.kernels:
             found = self.kernels.errors(rows, weights, self.newest, flat)
         else:
-            found = torch.tensor([errors(rows[:, item], weights, self.newest, flat[item]) for item in range(items)]).T
+            flat, scale = flat.to(self.rows.device), self.scale
+            each = [errors(rows[:, k], weights * scale, self.newest, flat[k], scale[self.newest]) for k in range(items)]
+            found = torch.tensor(each).T.to(self.like.device)
         shape = (items, *[1] * self.like.ndim)[: self.like.ndim]
         return Misses(*(part.to(torch.float32).reshape(shape) for part in found))
 
@@ -108,13 +126,13 @@ class TorchRing(Ring):
 
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         """Return the sum with weights (items, K), of one item or of each of the batch's."""
-        out = torch.empty(self.like.shape, dtype=self.like.dtype)
+        out = torch.empty(self.like.shape, dtype=self.like.dtype, pin_memory=self.rows.is_pinned())
         items = len(weights)
         if out.numel():
             rows, flat = self.rows.view(self.kept, items, -1), out.view(items, -1)
             for item in range(items):
-                weighted_sum(rows[:, item], weights[item], flat[item])
-        return out
+                weighted_sum(rows[:, item], weights[item] * self.scale, flat[item])
+        return out.to(self.like.device, non_blocking=True)
 
     def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
         """Return what the kernel makes of the rows."""
@@ -136,6 +154,8 @@ def fused() -> Any:
     return kernels
 
 
-def ring_for(feature: torch.Tensor, kept: int, *, dtype: torch.dtype | None = None) -> Ring:
+def ring_for(feature: torch.Tensor, kept: int, *, dtype: torch.dtype | None = None, host: bool = False) -> Ring:
     """Return a ring for features like this one; a portable one for tensors that are more than their numbers."""
-    return TorchRing(kept, dtype=dtype) if type(feature) in (torch.Tensor, torch.nn.Parameter) else Ring(kept)
+    if type(feature) not in (torch.Tensor, torch.nn.Parameter):
+        return Ring(kept)
+    return TorchRing(kept, dtype=dtype, host=host)

@@ -94,6 +94,7 @@ class Session:
         self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
         self.others = 0  # calls from other threads during this run,
         self.others_event = 0  # and where the report says so
+        self.width = 1  # most streams at a time, which share the memory
         self.lock = threading.Lock()
 
     def call(
@@ -274,7 +275,7 @@ class Session:
         if stream is None:
             if step > 0:
                 return self._restart(moment, step, "was first seen in the middle of the run")
-            return self._open(moment, Stream(self.plan, 0, self.settings.limit))
+            return self._open(moment, Stream(self.plan, 0, self.settings.limit, self.settings.memory))
         if moment.oddity:
             return self._restart(moment, step, moment.oddity)
         if not stream.ready(step):
@@ -290,7 +291,7 @@ class Session:
         self.report.restarts += 1
         self._note(moment, f"restarted: {reason}")
         plan = self.settings.plan_after(self.plan.evaluate, step, self.levels)
-        return self._open(moment, Stream(plan, step, self.settings.limit))
+        return self._open(moment, Stream(plan, step, self.settings.limit, self.settings.memory))
 
     def _open(self, moment: Moment, stream: Stream) -> Stream:
         self.streams[moment.stream] = stream
@@ -324,6 +325,8 @@ class Session:
         if not stream.fits(feature):
             stream = self._restart(moment, step, "its feature changed in shape or dtype")
         self.streams[moment.stream] = stream
+        if not stream.runs and not self._house(stream, moment, feature):
+            return stream, None
         error = stream.keep(step, feature, largest)
         if self.gate is not None:
             number = math.nan if error is None else float(error)
@@ -332,7 +335,33 @@ class Session:
             self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
         self.report.peak_bytes = max(self.report.peak_bytes, held)
+        by_host = sum(item.nbytes for item in self.streams.values() if item.host)
+        self.report.host_bytes = max(self.report.host_bytes, by_host)
         return stream, error
+
+    def _house(self, stream: Stream, moment: Moment, feature: list[torch.Tensor]) -> bool:
+        """Decide how a stream's features are held, before the first one is; False if they are not."""
+        self.width = max(self.width, len(self.streams))
+        holding = self.settings.memory.hold(stream.plan, feature, self.width, fixed=self.settings.fixed)
+        if holding is None:
+            if self.place.retreat():
+                self._give_up(f"{self.name}: features do not fit into `max_bytes`; outputs are forecast instead.")
+            else:
+                self.plan = None
+                self._note(moment, "nothing is forecast: what is to be kept does not fit into `max_bytes`")
+            return False
+        if holding.why:
+            self._note(moment, holding.why)
+        if holding.rows < stream.plan.kept:
+            stream.plan = self.settings.smaller(stream.plan, holding.rows, stream.begin, self.levels)
+            self.followed[moment.stream][-1] = (stream.begin, stream.plan)
+        stream.host = holding.host
+        room = self.settings.memory.max_bytes
+        for name, other in list(self.streams.items()):
+            if room is not None and not other.host and other.nbytes > room // self.width:
+                del self.streams[name]
+                self._note(moment, f"stream {name} begins anew, since {self.width} share `max_bytes`")
+        return True
 
     def _forecast(self, stream: Stream, step: int, forward: Callable[..., Any]) -> Any:
         """Return the network's result from a forecast; None where that is not finite or the network has changed."""

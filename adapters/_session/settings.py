@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
+from spectral_forecast.adapters._session.memory import DEFAULT, Memory
 from spectral_forecast.guarded import LIMIT
 from spectral_forecast.tolerance import Gate, relative_error
 
@@ -35,6 +36,7 @@ class Settings:
     default: bool = False  # whether no rule was asked for: the clock is that of noise levels, and forecasts are guarded
     sigmas: tuple[float, ...] | None = None  # of the whole run, for
     corrector: Corrector | None = None
+    memory: Memory = DEFAULT
 
     @classmethod
     def of(
@@ -47,6 +49,7 @@ class Settings:
         sigmas: tuple[float, ...] | None = None,
         corrector: Any = None,
         tolerance: float | str | None = None,
+        memory: Memory = DEFAULT,
     ) -> "Settings":
         """Check what a user wrote. ``sigmas`` and a ``corrector`` go into the plans that are made here."""
         if corrector is not None and not isinstance(corrector, Corrector):
@@ -59,7 +62,7 @@ class Settings:
             relative_error(tolerance)
             if shared or forecaster is not None:
                 raise ValueError("`tolerance` goes with one network and the default forecaster; write `evaluations=`.")
-            return cls(None, Newton(1), None, default=True, tolerance=tolerance)
+            return cls(None, Newton(1), None, default=True, tolerance=tolerance, memory=memory)
         if plan is not None:
             if not isinstance(plan, Plan):
                 raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned.")
@@ -69,14 +72,15 @@ class Settings:
                 )
             if forecaster is not None:
                 raise ValueError("`forecaster` goes with `evaluations`; a plan has its forecaster's weights already.")
-            return cls(plan, None, None)
+            return cls(plan, None, None, memory=memory)
         if not isinstance(evaluations, int) or evaluations < 1:
             raise ValueError(f"`evaluations` is {evaluations!r}; write a whole number, 1 or more.")
         rule = Newton(1) if forecaster is None else forecaster
         if not isinstance(rule, LinearForecaster):
             raise TypeError(f"`forecaster` is {type(rule).__name__}, without a method `weights(times, t)`.")
         made = None if sigmas is None else corrector
-        return cls(None, rule, evaluations, shared, default=forecaster is None, sigmas=sigmas, corrector=made)
+        rest = {"default": forecaster is None, "sigmas": sigmas, "corrector": made, "memory": memory}
+        return cls(None, rule, evaluations, shared, **rest)
 
     def __str__(self) -> str:
         """Return the forecaster as a report names it."""
@@ -112,7 +116,18 @@ class Settings:
         evaluate[step] = True
         return self._tabulate(evaluate, begin, begin + plan.steps, levels)
 
-    def _tabulate(self, evaluate: Any, begin: int, steps: int, levels: tuple[float, ...] | None) -> Plan:
+    def smaller(self, plan: Plan, rows: int, begin: int, levels: tuple[float, ...] | None) -> Plan:
+        """Return a plan, which begins at the run's step ``begin``, that holds ``rows`` features."""
+        return self._tabulate(plan.evaluate, begin, begin + plan.steps, levels, rows)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether plans have the rows that they have."""
+        return self.plan is not None or self.corrector is not None
+
+    def _tabulate(
+        self, evaluate: Any, begin: int, steps: int, levels: tuple[float, ...] | None, keep: int | None = None
+    ) -> Plan:
         rule = self.forecaster or _NeverForecast()
         clock, span = np.arange(begin, steps, dtype=np.float64), (0.0, float(steps))  # the papers'
         if self.default and levels is not None:
@@ -122,7 +137,7 @@ class Settings:
             clock,
             evaluate,
             span=span,
-            keep=None if self.tolerance is None else 2,
+            keep=keep if self.tolerance is None else 2,
             sigmas=None if self.sigmas is None else self.sigmas[begin:],
             corrector=self.corrector,
         )

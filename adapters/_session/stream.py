@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from spectral_forecast import Plan, Run
+from spectral_forecast.adapters._session.memory import DEFAULT, Memory
 from spectral_forecast.adapters._session.ring import ring_for
 from spectral_forecast.corrector import guard
 from spectral_forecast.guarded import GuardedRun
@@ -18,9 +19,11 @@ MOST_BRANCHES = 4  # of guidance, in one batch
 class Stream:
     """Features of one branch from step ``begin`` of a run on: one core `Run` for each tensor that is kept."""
 
-    def __init__(self, plan: Plan, begin: int, limit: float | None = None) -> None:
+    def __init__(self, plan: Plan, begin: int, limit: float | None = None, memory: Memory = DEFAULT) -> None:
         self.plan = plan
         self.begin = begin
+        self.memory = memory
+        self.host = False
         self.limit = limit  # of the forecasts' guard, if they have one
         self.runs: list[Any] = []
         self.shapes: list[torch.Size] = []
@@ -63,7 +66,7 @@ class Stream:
 
     def _start(self, feature: torch.Tensor) -> Run:
         # Whether features are finite is checked by the session, where the answer is to restart and not to raise.
-        ring = ring_for(feature, self.plan.kept)
+        ring = ring_for(feature, self.plan.kept, dtype=self.memory.dtype, host=self.host)
         return self.plan.start(limit=self.limit, check_finite=False, ring=ring, measure=True)
 
     def bounded(self, step: int) -> bool:
@@ -109,5 +112,5 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the kept features take."""
+        """Bytes that the kept features take, wherever they are."""
         return sum(run.nbytes for run in self.runs)

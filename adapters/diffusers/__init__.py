@@ -19,7 +19,7 @@ from diffusers import CacheMixin, DiffusionPipeline
 from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compile` has wrapped
 
 from spectral_forecast import Corrector, LinearForecaster, Plan
-from spectral_forecast.adapters._session import Report, Settings
+from spectral_forecast.adapters._session import Memory, Report, Settings
 from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
@@ -49,6 +49,9 @@ def accelerate(
     at: Literal["output", "features"] = "output",
     scheduler: Any = None,
     grid: int | None = None,
+    max_bytes: int | None = None,
+    dtype: torch.dtype | None = None,
+    offload: bool = False,
 ) -> _Model:
     """Let a pipeline's network run at some steps only, and forecast the others.
 
@@ -98,6 +101,15 @@ def accelerate(
         steps in place of a number of steps, and interpolates lists of sigmas or timesteps. Runs asked for fewer than 8
         steps, schedulers that add noise or have two stages, and pipelines that begin in the middle of a number of steps
         (image to image) keep their own, and the report says so.
+    max_bytes : int, optional
+        Bytes that kept features may take on the network's device, all guidance branches together. Where they would take
+        more, they are held by the host if the network is on another device; else fewer are held (not below two, and
+        not of a plan); else outputs are kept in place of features; else nothing is forecast. The report says which.
+    dtype : torch.dtype, optional
+        Hold what is kept in this dtype. By default in its own. What ``torch.float8_e4m3fn`` costs is in docs/memory.md.
+    offload : bool
+        Hold what is kept in the host's memory, pinned, if the network is on another device. Forecasts are summed there,
+        and sent.
 
     Returns
     -------
@@ -128,8 +140,9 @@ def accelerate(
             )
         # It is the scheduler's steps that are corrected, from guided outputs.
         plan = plan._replace(correction=np.zeros_like(plan.correction))
-    shared = len(networks) > 1
-    settings = Settings.of(plan, evaluations, forecaster, shared=shared, corrector=corrector, tolerance=tolerance)
+    shared, memory = len(networks) > 1, Memory(max_bytes, dtype, offload)
+    asked = {"shared": shared, "corrector": corrector, "tolerance": tolerance, "memory": memory}
+    settings = Settings.of(plan, evaluations, forecaster, **asked)
     correction = Correction(corrector, given, guards=settings.default)
     if schedule is not None and (evaluations is None or not callable(schedule)):
         raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")

@@ -235,6 +235,11 @@ class Blocks(Place):
         cut = _keeping(cut, self.proven[key])
         return Evaluation(result, cut.form.take(tail), cut)
 
+    def retreat(self) -> bool:
+        """Take outputs instead."""
+        retreats, self.split = self.split is not None, None
+        return retreats
+
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Cut | Form) -> Any:
         """Run the network without its blocks."""
         if self.split is None or isinstance(form, Form):
