@@ -40,7 +40,9 @@ from spectral_forecast.forecasters import (
 from spectral_forecast.guarded import GuardedRun
 from spectral_forecast.plan import Plan, make_plan
 from spectral_forecast.ridge import ridge_weights
+from spectral_forecast.ring import Ring
 from spectral_forecast.sampling import Run
+from spectral_forecast.streaming import StreamedPlan, streamed
 
 try:
     __version__ = version("spectral-forecast")
@@ -70,9 +72,11 @@ __all__ = [
     "Plan",
     "Profile",
     "Reuse",
+    "Ring",
     "Run",
     "Shanks",
     "Shrink",
+    "StreamedPlan",
     "TCPade",
     "TCPadePaper",
     "TCPadeReleased",
@@ -87,4 +91,5 @@ __all__ = [
     "ridge_weights",
     "schedules",
     "spectrum",
+    "streamed",
 ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spectral_forecast.ring import Ring
     from spectral_forecast.sampling import Run
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "bytes_of", "make_plan"]
 
 
 class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
@@ -98,7 +98,7 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         >>> plan.memory(np.zeros((4096, 3072), dtype=np.float16))
         50331648
         """
-        return (self.kept + scratch) * _bytes(feature, dtype)
+        return (self.kept + scratch) * bytes_of(feature, dtype)
 
     def nodes(self, step: int) -> NDArray[np.intp]:
         """Return the steps whose features the forecast of ``step`` may use, in order of their ring rows.
@@ -290,12 +290,12 @@ def _step(tau: NDArray[np.float64]) -> float | None:
     return mean if np.abs(gaps - mean).max() <= 1e-6 * mean else None
 
 
-def _bytes(feature: Any, dtype: Any) -> int:
-    """Bytes of a feature, or of what describes it."""
+def bytes_of(feature: Any, dtype: Any, *, least: int = 1) -> int:
+    """Return the bytes of a feature, or of what describes it, with ``least`` bytes a number."""
     if isinstance(feature, dict):
         feature = list(feature.values())
     if isinstance(feature, list | tuple):
-        return sum(_bytes(part, dtype) for part in feature)
+        return sum(bytes_of(part, dtype, least=least) for part in feature)
     if not (hasattr(feature, "shape") and hasattr(feature, "dtype")):
         raise TypeError(
             f"`feature` is {type(feature).__name__}, without `shape` and `dtype`; write an array, "
@@ -306,7 +306,7 @@ def _bytes(feature: Any, dtype: Any) -> int:
         size = int(np.dtype(kind).itemsize)
     except TypeError:  # another library's dtype
         size = int(kind.itemsize)
-    return int(math.prod(feature.shape)) * size
+    return int(math.prod(feature.shape)) * max(size, least)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,8 @@
 """How features are held: known beforehand, within a bound, and told."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from spectral_forecast.adapters._session.memory import Memory
 from spectral_forecast.adapters._session.ring import TorchRing
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.torch import Accelerator
-from spectral_forecast.benchmarks import digits
+from spectral_forecast.benchmarks import digits, memory
 
 STEPS = 12
 FLUX, WAN, HUNYUAN = (1, 4096, 3072), (1, 32760, 5120), (1, 118800, 3072)  # what the last block gives
@@ -38,15 +41,15 @@ def draw(pipe):
 def test_video_size_rings_never_exceed_the_bound(shape, bound, streams, fixed, eight):
     """By shape, on the meta device: another device than the host, whose features the host can hold."""
     feature = torch.empty(shape, dtype=torch.bfloat16, device="meta")
-    memory = Memory(bound, torch.float8_e4m3fn if eight else None)
-    holding = memory.hold(PLAN, [feature], streams, fixed=fixed)
-    held = TorchRing(holding.rows, dtype=memory.dtype)
+    asked = Memory(bound, torch.float8_e4m3fn if eight else None)
+    holding = asked.hold(PLAN, [feature], streams, fixed=fixed)
+    held = TorchRing(holding.rows, dtype=asked.dtype)
     held.put(0, feature) if not eight else None
     row = feature.numel() * (1 if eight else 2)
     assert eight or held.nbytes == holding.rows * row
     assert (0 if holding.host else holding.rows * row * streams) <= bound
     assert bool(holding.why) == holding.host
-    assert holding.host == (PLAN.memory(feature, dtype=memory.dtype) > bound // streams)
+    assert holding.host == (PLAN.memory(feature, dtype=asked.dtype) > bound // streams)
 
 
 @given(bound=st.integers(0, 10**6), streams=st.integers(1, 4), fixed=st.booleans())
@@ -199,3 +202,10 @@ def test_features_are_held_by_the_host(options):
         restore(pipe)
     assert told.host_bytes == told.peak_bytes > 0
     torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+
+def test_the_page_is_the_one_that_its_numbers_give():
+    """If not: ``python -m spectral_forecast.benchmarks.memory``."""
+    rows = json.loads(memory.ROWS.read_text(encoding="utf-8"))
+    written = Path(__file__).parents[1] / "docs" / "memory.md"
+    assert written.read_text(encoding="utf-8") == memory.page(rows)
