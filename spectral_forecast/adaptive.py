@@ -16,6 +16,7 @@ from spectral_forecast.forecasters.tcpade import TCPade, interval, scaled_gram
 from spectral_forecast.forecasters.tcpade_paper import TCPadePaper
 from spectral_forecast.forecasters.tcpade_released import TCPadeReleased
 from spectral_forecast.plan import make_plan
+from spectral_forecast.ring import Ring
 from spectral_forecast.sampling import Run
 
 __all__ = ["GramRun", "TCPadeRun"]
@@ -31,7 +32,7 @@ class GramRun(Run):
     forecaster : GramForecaster
     times, evaluate, span, keep
         The run's clock and schedule, as for `make_plan`; by default all features are held.
-    check_finite : bool
+    check_finite, ring
         As for `Run`.
     reduce : callable, optional
         As for `gram.row`, when features are spread over several devices.
@@ -65,20 +66,20 @@ class GramRun(Run):
         keep: int | None = None,
         check_finite: bool = True,
         reduce: Callable[[Array], Array] | None = None,
+        ring: Ring | None = None,
     ) -> None:
         # A matrix of all features, whatever the rule reaches back to.
         held = int(np.sum(evaluate)) if keep is None else keep
-        super().__init__(make_plan(Reuse(), times, evaluate, span=span, keep=held), check_finite=check_finite)
+        plan = make_plan(Reuse(), times, evaluate, span=span, keep=held)
+        super().__init__(plan, check_finite=check_finite, ring=ring)
         self.forecaster = forecaster
         self.gram = np.zeros((0, 0))
         self._tau = map_clock(np.asarray(times, dtype=np.float64), span)
         self._reduce = reduce
 
-    def keep(self, step: int, feature: Array) -> None:
-        """Keep a copy of the feature of an evaluated step, and its inner products; see `Run.keep`."""
-        kept = [self._ring.row(slot) for slot in self._rows()]
-        super().keep(step, feature)
-        products = gram.row(kept, self._ring.row(self.plan.slot[step]), reduce=self._reduce)
+    def _observe(self, step: int, feature: Array) -> None:
+        super()._observe(step, feature)
+        products = self._ring.products(self._rows().tolist(), feature, reduce=self._reduce)
         self.gram = gram.append(self.gram, products)[-self.plan.kept :, -self.plan.kept :]
 
     def _rows(self) -> NDArray[np.intp]:

@@ -1,11 +1,14 @@
 """Where are the kept features, and what is read of them? A few rows, and the passes over them."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
+from spectral_forecast import gram
 from spectral_forecast._typing import Array, Weights
 from spectral_forecast._widen import widened
 from spectral_forecast.combine import combine
@@ -91,6 +94,20 @@ class Ring:
         true = widened(feature)
         newest, forecast = widened(self.row(self.newest)), widened(self.sum(weights))
         return Misses(squares(true - forecast), squares(true - newest), squares(true))
+
+    def products(
+        self, order: Sequence[int], feature: Array, *, reduce: Callable[[Array], Array] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the inner products that a feature brings which is not kept yet; see `gram.row`.
+
+        Parameters
+        ----------
+        order : sequence of int
+            The rows that are filled, that of the oldest feature first.
+        feature, reduce
+            As for `gram.row`.
+        """
+        return gram.row([self.row(row) for row in order], feature, reduce=reduce)
 
 
 def squares(array: Array) -> Array:

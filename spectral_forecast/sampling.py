@@ -120,8 +120,7 @@ class Run:
                 f"`feature` of step {step} holds a NaN or an infinity; evaluate again, or "
                 "`plan.start(check_finite=False)` to let it through."
             )
-        measured = self._next > 0 and (self.measure or bool(self.plan.correction[step].any()))
-        self.misses = self._ring.misses(self._weights(step), feature) if measured else None
+        self._observe(step, feature)
         self._ring.put(int(self.plan.slot[step]), feature)
         self._next = step + 1
 
@@ -177,6 +176,11 @@ class Run:
             return 0.0
         missed, size = (float(array_namespace(part).sum(part)) for part in (self.misses.missed, self.misses.size))
         return math.sqrt(missed / size) if size > 0.0 else math.inf if missed > 0.0 else 0.0
+
+    def _observe(self, step: int, feature: Array) -> None:
+        """Look at a feature before it is kept, which may take the place of one that was used to forecast it."""
+        measured = self._next > 0 and (self.measure or bool(self.plan.correction[step].any()))
+        self.misses = self._ring.misses(self._weights(step), feature) if measured else None
 
     def _weights(self, step: int) -> Weights:
         """The weights of the ring's rows, shape (K,)."""

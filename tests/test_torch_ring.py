@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectral_forecast import Newton, make_plan, schedules
+from spectral_forecast import GramRun, Newton, Shanks, make_plan, schedules
 from spectral_forecast.adapters._session import contraction
 from spectral_forecast.adapters._session.ring import TorchRing, ring_for
 from spectral_forecast.ring import Ring, squares
@@ -54,6 +54,23 @@ def test_equals_the_portable_ring(dtype, shape, data):
             found, expected.to(found.dtype), rtol=0.02 if dtype != torch.float64 else 1e-12, atol=1e-3
         )
     assert ring.nbytes == reference.nbytes == 3 * new.nbytes
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("keep", [None, 3])
+def test_a_gram_matrix_is_that_of_the_portable_ring(dtype, keep):
+    mask, grams, forecasts = schedules.mask(12, [0, 1, 2, 4, 6, 8]), [], []
+    first, second = features(torch.float64, (2, 60000), 2)
+    for ring in (None, TorchRing(keep or 6)):
+        run = GramRun(Shanks(), np.arange(12), mask, keep=keep, ring=ring)
+        for step in range(12):
+            if run.evaluates(step):
+                run.keep(step, (first + 0.9**step * second).to(dtype))
+        grams.append(run.gram)
+        forecasts.append(run.forecast(11))
+    scale = np.sqrt(np.outer(np.diag(grams[0]), np.diag(grams[0])))
+    assert (np.abs(grams[1] - grams[0]) < 1e-5 * scale).all()
+    torch.testing.assert_close(*forecasts, rtol=4 * HALF[dtype], atol=1e-3 if dtype != torch.float64 else 1e-9)
 
 
 def test_weights_are_not_rounded_to_the_dtype_of_features():

@@ -8,13 +8,13 @@ read again. Everything else is converted to float32 and multiplied a chunk at a 
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["errors", "weighted_sum"]
+__all__ = ["centred_products", "errors", "weighted_sum"]
 
 BAGS = (torch.bfloat16, torch.float16, torch.float32)
 SMALLEST, LARGEST = 64, 8192  # elements of a block
@@ -59,6 +59,18 @@ def errors(
         off = true - factors @ chunk
         squares += [float(torch.dot(x, x)) for x in (off[0], off[1], true)]
     return tuple(squares.tolist())
+
+
+def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Tensor) -> NDArray[np.float64]:
+    """Return what `spectral_forecast.gram.row` does, of ``feature`` (n,) and of ``rows`` (K, n) in their order."""
+    sums = torch.zeros(len(order) + 1, dtype=torch.float64)
+    for begin, end, chunk in _converted(rows, np.asarray(order)):
+        newest = chunk[-1].clone()
+        change = feature[begin:end].to(torch.float32) - newest
+        chunk[:-1] -= newest
+        sums[:-1] += (chunk @ change).double()
+        sums[-1] += torch.dot(change, change).double()
+    return sums.numpy()
 
 
 def _by_bags(

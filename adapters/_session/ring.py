@@ -1,6 +1,7 @@
 """Where are kept features in PyTorch? In one block of memory, allocated once, of the size that `Plan.memory` tells."""
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectral_forecast._typing import Weights
-from spectral_forecast.adapters._session.contraction import errors, weighted_sum
+from spectral_forecast.adapters._session.contraction import centred_products, errors, weighted_sum
 from spectral_forecast.ring import Misses, Ring
 
 __all__ = ["FLOAT8", "NARROW", "TorchRing", "ring_for"]
@@ -118,6 +119,16 @@ class TorchRing(Ring):
             found = torch.tensor(each).T.to(self.like.device)
         shape = (items, *[1] * self.like.ndim)[: self.like.ndim]
         return Misses(*(part.to(torch.float32).reshape(shape) for part in found))
+
+    def products(
+        self, order: Sequence[int], feature: torch.Tensor, *, reduce: Callable[[Any], Any] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the inner products that a feature brings which is not kept yet, in one pass over the rows."""
+        if not order or not self._chunked or (self.scale != 1.0).any():
+            return super().products(order, feature, reduce=reduce)
+        flat = feature.detach().contiguous().view(-1).to(self.rows.device)
+        sums = torch.from_numpy(centred_products(self.rows.view(self.kept, -1), order, flat))
+        return (sums if reduce is None else reduce(sums.to(self.like.device)).cpu()).numpy()
 
     @property
     def _chunked(self) -> bool:
