@@ -33,10 +33,17 @@ def both(dtype, shape, kept=3):
     return rings
 
 
+@pytest.mark.parametrize("small", [0, 2**18], ids=["large", "small"])
 @pytest.mark.parametrize(("dtype", "shape"), list(itertools.product(HALF, SHAPES)))
 @given(data=st.data())
 @settings(max_examples=10)
-def test_equals_the_portable_ring(dtype, shape, data):
+def test_equals_the_portable_ring(dtype, shape, small, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spectral_forecast.adapters._session.ring.SMALL", small)
+        equals_the_portable_ring(dtype, shape, data)
+
+
+def equals_the_portable_ring(dtype, shape, data):
     weights = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=3, max_size=3)))
     reference, ring = both(dtype, shape)
     exact = sum(w * feature.double() for w, feature in zip(weights, features(dtype, shape), strict=True))
@@ -86,6 +93,7 @@ def test_memory_beside_the_result_is_bounded(shape, monkeypatch):
     """Neither form makes a copy of the rows in float32: what is converted at a time does not grow with them."""
     monkeypatch.setattr(contraction, "SEGMENT", 512)
     monkeypatch.setattr(contraction, "CHUNK", 512)
+    monkeypatch.setattr("spectral_forecast.adapters._session.ring.SMALL", 512)
     monkeypatch.setattr(contraction, "LARGEST", 256)
     monkeypatch.setattr(contraction, "_block", contraction._block.__wrapped__)
     _, ring = both(torch.bfloat16, shape)

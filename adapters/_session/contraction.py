@@ -14,13 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["centred_products", "errors", "weighted_sum"]
+__all__ = ["CHUNK", "centred_products", "errors", "small_sum", "weighted_sum"]
 
 BAGS = (torch.bfloat16, torch.float16, torch.float32)
 SMALLEST, LARGEST = 64, 8192  # elements of a block
 SEGMENT = 2**20  # elements that are summed at a time: what is written stays in the cache until it is copied
 CHUNK = 2**18  # of all rows together, that are converted at a time
 PARTS = 3  # bfloat16 has 8 bits, float32 24
+
+
+def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
+    """Return the sums (items, n) of small ``rows`` (K, items, n) with weights (items, K), in float32 and at once."""
+    used = np.flatnonzero(weights.any(axis=0)).tolist()
+    factors, sums = _float32(weights), torch.zeros(rows.shape[1:], dtype=torch.float32)
+    for row in used:
+        sums.addcmul_(rows[row].to(torch.float32), factors[:, row, None])
+    return sums
 
 
 def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], out: torch.Tensor) -> torch.Tensor:

@@ -151,7 +151,8 @@ def finite(tensors: Sequence[torch.Tensor]) -> bool:
 
 def magnitude(tensors: Sequence[torch.Tensor]) -> float:
     """Return the largest absolute value in tensors; infinity where a number is not finite. Each is read once."""
-    extremes = [float(bound) for x in tensors if x.numel() for bound in torch.aminmax(x.detach())]
+    bounds = [torch.stack(torch.aminmax(x.detach())).to(torch.float64) for x in tensors if x.numel()]
+    extremes = torch.cat(bounds).tolist() if bounds else []  # waits once
     return max(map(abs, extremes), default=0.0) if all(map(math.isfinite, extremes)) else math.inf
 
 

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from spectral_forecast._typing import Weights
-from spectral_forecast.adapters._session.contraction import centred_products, errors, weighted_sum
+from spectral_forecast.adapters._session.contraction import CHUNK, centred_products, errors, small_sum, weighted_sum
 from spectral_forecast.ring import Misses, Ring
 
 __all__ = ["FLOAT8", "NARROW", "TorchRing", "ring_for"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)
+SMALL = CHUNK  # elements of all rows that are converted at once
 FLOAT8 = torch.float8_e4m3fn
 
 
@@ -108,7 +109,7 @@ class TorchRing(Ring):
     def misses(self, weights: Weights, feature: torch.Tensor) -> Misses:
         """Return how far the forecast by ``weights`` is off a feature that is not kept yet."""
         items = feature.shape[0] if feature.ndim > 1 else 1
-        if not (self.kernels or self._chunked) or feature.numel() == 0:
+        if not (self.kernels or self._chunked) or self.rows.numel() <= SMALL:
             return super().misses(weights, feature)
         rows, flat = self.rows.view(self.kept, items, -1), feature.contiguous().view(items, -1)
         if self.kernels:
@@ -137,8 +138,11 @@ class TorchRing(Ring):
 
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         """Return the sum with weights (items, K), of one item or of each of the batch's."""
-        out = torch.empty(self.like.shape, dtype=self.like.dtype, pin_memory=self.rows.is_pinned())
         items = len(weights)
+        if self.rows.numel() <= SMALL:
+            sums = small_sum(self.rows.view(self.kept, items, -1), weights * self.scale)
+            return sums.view(self.like.shape).to(self.like.device, self.like.dtype)
+        out = torch.empty(self.like.shape, dtype=self.like.dtype, pin_memory=self.rows.is_pinned())
         if out.numel():
             rows, flat = self.rows.view(self.kept, items, -1), out.view(items, -1)
             for item in range(items):
