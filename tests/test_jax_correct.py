@@ -102,7 +102,8 @@ def test_without_a_corrector_nothing_is_computed():
     gated = forecasted(model, Gated(np.arange(STEPS), lambda evidence: evidence.skipped >= 2), at="output")
     assert gated.correct(gated.init(X, jnp.asarray(1.0)), 3, X, limit=None) is X
     programs = [str(jax.make_jaxpr(lambda x, plan=plan: sample(plan, x))(X)) for plan in (PLAIN, EVERYTHING, PLAN)]
-    assert [program.count("cond[") for program in programs] == [1, 1, 2]
+    # The network, the correction, and in it the forecast that it is guarded by.
+    assert [program.count("cond[") for program in programs] == [1, 1, 3]
     assert ["sqrt" in program for program in programs] == [False, False, True]
 
 

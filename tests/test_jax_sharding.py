@@ -48,7 +48,7 @@ def test_no_collectives_are_added_to_those_of_the_model(found):
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_a_corrector_is_guarded_by_a_norm_over_all_devices(found, kind):
     assert found[kind]["corrected"]["error"] < 1e-6 < 1e-3 < found["corrected differs"]
-    assert found[kind]["corrected"]["collectives"] == 1  # of two squared norms
+    assert found[kind]["corrected"]["numbers"] == [2]  # one collective, of two squared norms
     assert "'data'" in found[kind]["corrected"]["spec"]
     assert found[kind]["known to correct nothing"]["collectives"] == 0
 
@@ -62,12 +62,37 @@ def test_a_corrector_in_a_shard_map_is_guarded_by_each_shards_norm(found):
 def test_a_ring_that_is_made_outside_of_the_program(found, kind):
     assert found[kind]["stepped ring"].startswith("P(None, 'data'")
     assert found[kind]["stepped error"] < 2e-6
+    assert found[kind]["reused"]  # every device writes into the memory that it gave away
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit", "shard_map"])
+def test_guarded_forecasts_add_no_collectives_where_items_are_spread(found, kind):
+    assert found[kind]["guarded"]["numbers"] == []
+    assert found[kind]["guarded"]["error"] < 1e-6 < 1e-2 < found["guarded differs"]
+    assert "'data'" in found[kind]["guarded"]["spec"]
+
+
+def test_guarded_forecasts_of_tokens_that_are_spread(found):
+    """Norms of items that no device has whole: three numbers an item in an evaluation, and nothing in a forecast."""
+    assert found["tokens"]["numbers"] == [3 * 2]
+    assert found["tokens"]["forecast"] == []
+    assert found["tokens"]["error"] < 2e-6
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_a_nan_on_one_device_stays_there(found, kind):
+    for name, told in found[kind]["spoilt"].items():
+        assert told["nan"]
+        assert told["finite"]
+        # A correction that is guarded by all items' norm is not made: it is not known how far off forecasts were.
+        assert told["same"] == (name != "corrected")
 
 
 def test_gates_agree_on_all_devices(found):
     assert found["gated differs from the plan"] > 1e-3
     assert found["gated"]["error"] < 1e-6
-    assert found["gated"]["collectives"] == 1  # the agreement itself
+    assert found["gated"]["numbers"] == [1]  # the agreement itself
+    assert found["gated"]["others with a NaN"] == 0.0  # no device decides otherwise for it
     assert found["unnamed"].startswith("`axis_name` does not cover the mesh axes ['data']")
 
 

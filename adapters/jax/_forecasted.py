@@ -10,13 +10,14 @@ import numpy as np
 from jax import lax
 
 from spectral_forecast import Plan
-from spectral_forecast.adapters.jax import _ring
+from spectral_forecast.adapters.jax import _guarded, _ring
+from spectral_forecast.adapters.jax._fits import check_limit, check_parts, check_ring, check_sample, check_steps, length
 from spectral_forecast.adapters.jax._gated import Gated, gated
 from spectral_forecast.adapters.jax._resumable import output
 from spectral_forecast.adapters.jax._ring import Ring
 from spectral_forecast.corrector import guard
 
-__all__ = ["Forecasted", "forecasted", "length"]
+__all__ = ["Forecasted", "forecasted"]
 
 
 class Forecasted(NamedTuple):
@@ -47,6 +48,7 @@ def forecasted(
     at: Literal["features", "output"] = "features",
     dtype: Any = None,
     steps: int | None = None,
+    limit: float | None = None,
 ) -> Forecasted:
     """Return pure functions that carry a plan out, for a ``lax.scan``, a ``fori_loop`` or a loop in Python.
 
@@ -65,6 +67,10 @@ def forecasted(
     steps : int, optional
         Length of the run, to be checked against the plan. In a traced loop indices beyond the end are clamped, so
         that a plan for another length would go unnoticed.
+    limit : float, optional
+        Draw forecasts back to the newest feature as far as the run's own evaluations show that they err, item by item,
+        as `spectral_forecast.guarded.GuardedRun` does: the expected relative error at which half of what a forecast
+        adds to the newest feature is kept. 0.6 is what the PyTorch adapters take by default; None trusts forecasts.
 
     Returns
     -------
@@ -85,37 +91,54 @@ def forecasted(
     corrects nothing, there is none. Its guard takes norms over the whole output: over a mesh with Auto or Explicit axes
     two numbers are summed by all devices. Inside `jax.shard_map` and `jax.vmap`, where a norm sees its own part, each
     part is guarded by its own error and nothing is communicated.
+
+    With a ``limit`` the carry grows by one number for each item (and leaf of the feature), the program by one weighted
+    sum and three norms in the evaluations' branch; the network is in it once, and nothing waits for the host. The norms
+    are those of items: where the batch is what is spread over devices, nothing is communicated. What is drawn back is
+    not what a plan's table of corrections takes back, so that such plans are refused where they are known at trace
+    time, and elsewhere nothing is corrected.
     """
     if at not in ("features", "output"):
         raise ValueError(f'`at` is {at!r}; write "features" or "output".')
     if dtype is not None and not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
         raise TypeError(f"`dtype` is {jnp.dtype(dtype)}; write a floating dtype, as in `jnp.bfloat16`.")
     network = output(model) if at == "output" else model
+    if limit is not None:
+        check_limit(limit, plan)
     if isinstance(plan, Gated):
-        _check_steps(length(plan), steps)
+        check_steps(length(plan), steps)
         return Forecasted(*gated(network, plan, dtype))
     if not isinstance(plan, Plan):
         raise TypeError(f"`plan` is {type(plan).__name__}; write what `make_plan` returned, or a `Gated`.")
-    _check_parts(plan)
-    _check_steps(length(plan), steps)
+    check_parts(plan)
+    check_steps(length(plan), steps)
+
+    guarded = limit is not None
 
     def init(*args: Any, **kwargs: Any) -> Ring:
-        return _ring.allocate(network, args, kwargs, kept=plan.kept, dtype=dtype)
+        return _ring.allocate(network, args, kwargs, kept=plan.kept, dtype=dtype, guarded=guarded)
 
     def apply(ring: Ring, step: Any, *args: Any, **kwargs: Any) -> tuple[Any, Ring]:
-        _check_ring(ring, plan)
+        check_ring(ring, plan, guarded=guarded)
         evaluate, slot, weights = (_at(part, step) for part in plan[:3])
-        feature = _choose(
-            evaluate,
-            lambda: _ring.check_feature(ring, _ring.feature(network, args, kwargs)),
-            lambda: _ring.weighted_sum(weights, ring),
-        )
-        return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature)
+        last = _guarded.newest(plan, step) if guarded else None
+
+        def run() -> tuple[Any, Any]:
+            feature = _ring.check_feature(ring, _ring.feature(network, args, kwargs))
+            return feature, None if last is None else _guarded.doubt(feature, weights, last, ring)
+
+        def forecast() -> tuple[Any, Any]:
+            if last is None or limit is None:
+                return _ring.weighted_sum(weights, ring), None
+            return _guarded.drawn_back(weights, last, ring, limit), ring.doubt
+
+        feature, doubt = _choose(evaluate, run, forecast)
+        return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature, doubt)
 
     def correct(ring: Ring, step: Any, x: Any, limit: float | None = 0.2) -> Any:
-        _check_ring(ring, plan)
-        _check_sample(ring, x)
-        if isinstance(plan.correction, np.ndarray) and not plan.correction.any():
+        check_ring(ring, plan, guarded=guarded)
+        check_sample(ring, x)
+        if guarded or (isinstance(plan.correction, np.ndarray) and not plan.correction.any()):
             return x
         slot, weights, correction = (_at(part, step) for part in plan[1:])
 
@@ -126,11 +149,6 @@ def forecasted(
         return _choose((correction != 0.0).any(), moved, lambda: x)
 
     return Forecasted(init, apply, correct)
-
-
-def length(plan: Plan | Gated) -> int:
-    """Number of steps of a plan."""
-    return int(plan.times.shape[0] if isinstance(plan, Gated) else plan.evaluate.shape[0])
 
 
 def _choose(evaluate: Any, run: Callable[[], Any], forecast: Callable[[], Any]) -> Any:
@@ -153,43 +171,3 @@ def _at(part: Any, step: Any) -> Any:
     if not 0 <= number < part.shape[0]:
         raise ValueError(f"`step` is {number} of a run of {part.shape[0]}; write 0 to {part.shape[0] - 1}.")
     return part[number]
-
-
-def _check_parts(plan: Plan) -> None:
-    shapes = [jnp.shape(part) for part in plan]
-    steps = shapes[0][:1]
-    kept = shapes[2][1:]
-    if len(steps) != 1 or len(kept) != 1 or shapes != [steps, steps, steps + kept, steps + kept]:
-        raise ValueError(
-            f"`plan` has parts of shapes {', '.join(map(str, shapes))}; write (N,), (N,), (N, K) and (N, K), as "
-            "`make_plan` returns them. Under `jax.vmap` write `in_axes=None` for the plan."
-        )
-    if plan.evaluate.dtype != np.bool_ or not jnp.issubdtype(plan.slot.dtype, jnp.integer):
-        raise TypeError(
-            f"`plan` has {plan.evaluate.dtype} for `evaluate` and {plan.slot.dtype} for `slot`; write booleans and "
-            "whole numbers, as `make_plan` returns them."
-        )
-
-
-def _check_steps(planned: int, steps: int | None) -> None:
-    if steps is not None and planned != steps:
-        raise ValueError(f"`plan` is made for {planned} steps, the run has {steps}; write a plan of {steps} steps.")
-
-
-def _check_ring(ring: Any, plan: Plan) -> None:
-    if not isinstance(ring, Ring):
-        raise TypeError(f"`ring` is {type(ring).__name__}; write what `init` returned.")
-    if ring.kept != plan.kept:
-        raise ValueError(
-            f"`ring` holds {ring.kept} features, `plan` has weights for {plan.kept}; write the ring that this plan's "
-            "`init` returned."
-        )
-
-
-def _check_sample(ring: Ring, x: Any) -> None:
-    shapes = [jax.tree.map(jnp.shape, x), jax.tree.map(lambda row: row.shape[1:], ring.rows)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"`x` has shape {shapes[0]}, the kept features have {shapes[1]}; only outputs can correct a sample: write "
-            '`at="output"`.'
-        )

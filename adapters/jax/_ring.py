@@ -1,14 +1,27 @@
 """Where do the kept features lie, and how is one forecast from them? Arrays with one row more than is kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-__all__ = ["Ring", "allocate", "check_feature", "error", "feature", "store", "weighted_sum"]
+__all__ = [
+    "Ring",
+    "allocate",
+    "check_feature",
+    "error",
+    "feature",
+    "item_axes",
+    "replaced",
+    "root_of_ratio",
+    "store",
+    "weighted_sum",
+    "widened",
+]
 
 
 @jax.tree_util.register_dataclass
@@ -22,10 +35,14 @@ class Ring:
         The feature's own structure with a leading axis. Row K takes what is not kept and is never read.
     dtypes : tuple of dtype
         Of the feature's leaves, in which forecasts come back; the rows may be held in another.
+    doubt : pytree of array, shape (B, 1, ...), optional
+        With a limit of forecasts' errors, for each item the relative error to be expected one step ahead; 0 as long as
+        nothing is known.
     """
 
     rows: Any
     dtypes: tuple[Any, ...] = field(metadata={"static": True})
+    doubt: Any = None
 
     @property
     def kept(self) -> int:
@@ -33,23 +50,29 @@ class Ring:
         return int(jax.tree.leaves(self.rows)[0].shape[0]) - 1
 
 
-def allocate(model: Callable[..., Any], args: Any, kwargs: Any, *, kept: int, dtype: Any) -> Ring:
+def allocate(
+    model: Callable[..., Any], args: Any, kwargs: Any, *, kept: int, dtype: Any, guarded: bool = False
+) -> Ring:
     """Return a ring of zeros for the feature that ``model`` would give; the model is traced, not run."""
 
-    def rows() -> Any:
-        # Broadcasting carries over how the feature is sharded, and over which axes of a mesh it varies.
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (kept + 1, *jnp.shape(leaf))), feature(model, args, kwargs)
+    def rows_and_norms() -> Any:
+        # Broadcasting carries over how the feature is sharded, and over which axes of a mesh it varies; so do sums.
+        given = feature(model, args, kwargs)
+        rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (kept + 1, *jnp.shape(leaf))), given)
+        return rows, jax.tree.map(
+            lambda leaf: jnp.sum(jnp.abs(widened(leaf)), axis=item_axes(leaf), keepdims=True), given
         )
 
-    specs = jax.eval_shape(rows)
+    specs, norms = jax.eval_shape(rows_and_norms)
     leaves = jax.tree.leaves(specs)
     if not leaves:
         raise ValueError("`model` gave a feature without arrays; write `return out, feature`.")
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(f"`model` gave a feature of dtype {leaf.dtype}; a feature to forecast is floating-point.")
-    return Ring(jax.tree.map(lambda spec: _zeros(spec, dtype), specs), tuple(leaf.dtype for leaf in leaves))
+    rows = jax.tree.map(lambda spec: _zeros(spec, dtype), specs)
+    doubt = jax.tree.map(lambda spec: _zeros(spec, None), norms) if guarded else None
+    return Ring(rows, tuple(leaf.dtype for leaf in leaves), doubt)
 
 
 def feature(model: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -86,52 +109,78 @@ def check_feature(ring: Ring, feature: Any) -> Any:
     return feature
 
 
-def store(ring: Ring, row: Any, feature: Any) -> Ring:
-    """Return the ring with ``feature`` in ``row``."""
+def store(ring: Ring, row: Any, feature: Any, doubt: Any = None) -> Ring:
+    """Return the ring with ``feature`` in ``row``, and what is now expected of forecasts."""
 
     def put(rows: jax.Array, leaf: jax.Array) -> jax.Array:
         return lax.dynamic_update_index_in_dim(rows, leaf.astype(rows.dtype), row, 0)
 
-    return Ring(jax.tree.map(put, ring.rows, feature), ring.dtypes)
+    return replace(ring, rows=jax.tree.map(put, ring.rows, feature), doubt=doubt)
 
 
 def weighted_sum(weights: Any, ring: Ring, add: Any = None) -> Any:
     """Return ``weights`` (K,) times the first K rows, plus ``add``; summed in at least float32.
 
-    The result has the dtypes of ``add``, or those of the features.
+    ``weights`` may be a list, for each leaf an array (K, ...) that broadcasts against the rows. The result has the
+    dtypes of ``add``, or those of the features.
     """
     rows, tree = jax.tree.flatten(ring.rows)
     start = [None] * len(rows) if add is None else tree.flatten_up_to(add)
     dtypes = ring.dtypes if add is None else [leaf.dtype for leaf in start]
-    total = [_sum(weights, row, first).astype(dtype) for row, first, dtype in zip(rows, start, dtypes, strict=True)]
-    return tree.unflatten(total)
+    each = weights if isinstance(weights, list) else [weights] * len(rows)
+    parts = zip(each, rows, start, dtypes, strict=True)
+    return tree.unflatten([_sum(own, row, first).astype(dtype) for own, row, first, dtype in parts])
+
+
+def replaced(weights: Any, ring: Ring) -> Any:
+    """Return the forecast ``weights`` (K,) times the first K rows, to be compared with what replaces it.
+
+    It has a branch of its own in the program. Next to a norm compilers for CPUs would take the sum apart, and hold all
+    rows a second time in float32.
+    """
+    if isinstance(weights, np.ndarray):
+        return weighted_sum(weights, ring)
+
+    def nothing() -> Any:
+        rows, tree = jax.tree.flatten(ring.rows)
+        return tree.unflatten(
+            [jnp.zeros_like(row[0], dtype=dtype) for row, dtype in zip(rows, ring.dtypes, strict=True)]
+        )
+
+    return lax.cond((weights != 0.0).any(), lambda: weighted_sum(weights, ring), nothing)
 
 
 def error(weights: Any, row: Any, ring: Ring) -> jax.Array:
     """Return the relative error of the forecast that the feature in ``row``, the newest, has replaced.
 
     The forecast is ``weights`` (K,) times the first K rows. This row's weight is 0: where what was in it before had a
-    part in the forecasts, `make_plan` asks for one row more.
+    part in the forecasts, `make_plan` asks for one row more. What is not a number is infinitely far off: one item's
+    NaN, on whichever device, must not reach the others through a norm over all of them.
     """
     missed = size = jnp.zeros(())
-    for rows in jax.tree.leaves(ring.rows):
-        true = lax.dynamic_index_in_dim(rows, row, keepdims=False)
-        true = true.astype(jnp.promote_types(true.dtype, jnp.float32))
-        missed = missed + jnp.sum(jnp.abs(_less(true, jnp.asarray(weights), rows)) ** 2)
+    forecasts = jax.tree.leaves(replaced(weights, ring))
+    for rows, forecast in zip(jax.tree.leaves(ring.rows), forecasts, strict=True):
+        true = widened(lax.dynamic_index_in_dim(rows, row, keepdims=False))
+        missed = missed + jnp.sum(jnp.abs(true - widened(forecast)) ** 2)
         size = size + jnp.sum(jnp.abs(true) ** 2)
-    # Neither a square root nor 0 / 0 has a derivative.
-    wrong = missed > 0.0
+    ratio = root_of_ratio(missed, size)
+    return jnp.where(jnp.isnan(ratio), jnp.inf, ratio)
+
+
+def root_of_ratio(missed: jax.Array, size: jax.Array) -> jax.Array:
+    """Return the square root of a ratio; 0 where ``missed`` is, where neither a root nor 0 / 0 has a derivative."""
+    wrong = missed != 0.0  # a NaN is one
     return jnp.where(wrong, jnp.sqrt(jnp.where(wrong, missed, 1.0) / jnp.where(wrong, size, 1.0)), 0.0)
 
 
-def _less(true: jax.Array, weights: jax.Array, rows: jax.Array) -> jax.Array:
-    """Subtract the weighted rows one by one: before a norm, `_sum` would hold all of them a second time on CPUs."""
+def item_axes(leaf: Any) -> tuple[int, ...]:
+    """Return the axes of one item of a batch; an array with fewer than two axes is one item."""
+    return tuple(range(1 if jnp.ndim(leaf) > 1 else 0, jnp.ndim(leaf)))
 
-    def subtract(k: Any, rest: jax.Array) -> jax.Array:
-        row = lax.dynamic_index_in_dim(rows, k, keepdims=False).astype(rest.dtype)
-        return rest - weights[k].astype(rest.dtype) * row
 
-    return lax.fori_loop(0, rows.shape[0] - 1, subtract, true)
+def widened(leaf: Any) -> jax.Array:
+    """Return an array in at least float32."""
+    return jnp.asarray(leaf).astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def _sum(weights: Any, row: jax.Array, first: Any) -> jax.Array:

@@ -26,6 +26,7 @@ def flow_euler(
     loop: Loop = "scan",
     dtype: Any = None,
     limit: float | None = 0.2,
+    forecast_limit: float | None = None,
 ) -> Any:
     """Sample a flow-matching model by Euler's method: dx/dσ = v(x, σ).
 
@@ -45,6 +46,8 @@ def flow_euler(
         As in `forecasted`. A plan's corrector needs "output".
     limit : float, optional
         Guards the plan's corrector, as in `Forecasted.correct`; None makes all of every correction.
+    forecast_limit : float, optional
+        Guards forecasts instead, as ``limit`` of `forecasted` does; 0.6 is the PyTorch adapters' default.
     loop : {"scan", "fori_loop"}
         Both compile to the same loop, and both can be differentiated, since the number of steps is fixed.
 
@@ -55,7 +58,7 @@ def flow_euler(
     """
     sigmas = jnp.asarray(sigmas)
     steps = _steps("sigmas", sigmas)
-    forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps)
+    forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps, limit=forecast_limit)
     corrects = _corrects(plan, at)
 
     def step(x: Any, ring: Any, i: Any) -> tuple[Any, Any]:
@@ -77,6 +80,7 @@ def ddim(
     loop: Loop = "scan",
     dtype: Any = None,
     limit: float | None = 0.2,
+    forecast_limit: float | None = None,
 ) -> Any:
     """Sample a noise-prediction model by DDIM without added noise (arXiv 2010.02502, equation 12 with σ_t = 0).
 
@@ -94,7 +98,7 @@ def ddim(
         What the model is told, one a step.
     alphas : array, shape (N + 1,)
         Cumulative products ᾱ at the timesteps, then the one to end at: 1, or the schedule's first.
-    *args, at, loop, dtype, limit
+    *args, at, loop, dtype, limit, forecast_limit
         As in `flow_euler`.
 
     Returns
@@ -106,7 +110,7 @@ def ddim(
     steps = _steps("alphas", alphas)
     if timesteps.shape != (steps,):
         raise ValueError(f"`timesteps` has shape {timesteps.shape}, `alphas` {alphas.shape}; write (N,) and (N + 1,).")
-    forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps)
+    forecast = forecasted(model, plan, at=at, dtype=dtype, steps=steps, limit=forecast_limit)
     corrects = _corrects(plan, at)
     scales = jnp.sqrt(alphas)
     sigmas = jnp.sqrt((1.0 - alphas) / alphas)

@@ -1,0 +1,76 @@
+"""How far does a forecast go in JAX? As far as the run's own evaluations bear it out: `GuardedRun` in a traced loop."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from spectral_forecast import Plan
+from spectral_forecast.adapters.jax import _ring
+from spectral_forecast.adapters.jax._ring import Ring
+from spectral_forecast.corrector import guard
+
+__all__ = ["Newest", "doubt", "drawn_back", "newest"]
+
+_WORST = 1e6
+"""Times the limit: errors above are as good as this one, whose square is finite and has a derivative."""
+
+
+class Newest(NamedTuple):
+    """The newest evaluation before a step: its ring row, and how many steps ago it was; scalars, traced or not."""
+
+    row: Any
+    gap: Any
+    known: Any  # False at the first step
+
+
+def newest(plan: Plan, step: Any) -> Newest:
+    """Return the newest evaluation before ``step``; on the host where plan and step are there."""
+    xp = np if isinstance(plan.evaluate, np.ndarray) and isinstance(step, int | np.integer) else jnp
+    steps = xp.arange(plan.evaluate.shape[0])
+    before = xp.max(xp.where(xp.asarray(plan.evaluate) & (steps < step), steps, -1))
+    return Newest(xp.asarray(plan.slot)[xp.maximum(before, 0)], step - before, before >= 0)
+
+
+def doubt(feature: Any, weights: Any, last: Newest, ring: Ring) -> Any:
+    """Return the relative error to be expected of forecasts one step ahead, from one that an evaluation replaces.
+
+    Or that of the newest feature, if it is less. For each leaf of the feature one number an item, (B, 1, ...); the
+    first axis of arrays with two or more is the batch.
+    """
+    plain = _ring.replaced(weights, ring)
+
+    def expected(rows: jax.Array, leaf: jax.Array, forecast: jax.Array) -> jax.Array:
+        true, before, forecast = map(
+            _ring.widened, (leaf, lax.dynamic_index_in_dim(rows, last.row, keepdims=False), forecast)
+        )
+        size, missed = _squares(true), jnp.minimum(_squares(true - before), _squares(true - forecast))
+        error = _ring.root_of_ratio(missed, jnp.where(size > 0.0, size, 1.0))
+        return jnp.where(last.known, error / jnp.asarray(last.gap, error.dtype), 0.0)
+
+    return jax.tree.map(expected, ring.rows, feature, plain)
+
+
+def drawn_back(weights: Any, last: Newest, ring: Ring, limit: float) -> Any:
+    """Return a forecast that goes from the newest feature as far towards the plan's as the ring's doubt lets it.
+
+    Both are weighted sums of the same rows, and so is what lies between them: no row is read twice.
+    """
+
+    def between(doubt: jax.Array) -> jax.Array:
+        error = jnp.minimum(doubt * jnp.asarray(last.gap, doubt.dtype), _WORST * limit)
+        part = guard(error, limit)[None]
+        plain, reuse = (
+            jnp.asarray(w).astype(doubt.dtype).reshape(-1, *[1] * doubt.ndim)
+            for w in (weights, np.arange(ring.kept) == last.row)
+        )
+        return part * plain + (1.0 - part) * reuse
+
+    return _ring.weighted_sum([between(leaf) for leaf in jax.tree.leaves(ring.doubt)], ring)
+
+
+def _squares(x: jax.Array) -> jax.Array:
+    """Squared 2-norms of the items, broadcasting against them."""
+    return jnp.sum(jnp.abs(x) ** 2, axis=_ring.item_axes(x), keepdims=True)
