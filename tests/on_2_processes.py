@@ -165,4 +165,4 @@ def main(rank, rendezvous):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), os.path.abspath(sys.argv[2]))
+    main(int(sys.argv[1]), os.path.abspath(sys.argv[3]))

@@ -4,35 +4,16 @@ Of diffusers' two kinds only Ulysses' runs without a GPU: a ring asks the attent
 kernel for processors gives.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from processes import found as run
 
-ROOT = Path(__file__).parents[1]
 EVALUATED = [0, 1, 2, 5, 9]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found():
     """What each of the two processes printed."""
-    rendezvous = tmp_path_factory.mktemp("parallel") / "rendezvous"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "tests/on_2_processes.py"]
-    options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen([*command, str(rank), str(rendezvous)], **options) for rank in (0, 1)]
-    try:
-        printed = [process.communicate(timeout=300) for process in both]
-    finally:
-        for process in both:
-            process.kill()
-            process.communicate()
-    for process, (_, errors) in zip(both, printed, strict=True):
-        assert process.returncode == 0, errors
-    return [json.loads(output.splitlines()[-1]) for output, _ in printed]
+    return run("on_2_processes.py", 2)
 
 
 @pytest.mark.parametrize(

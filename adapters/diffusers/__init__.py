@@ -20,12 +20,12 @@ from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compi
 
 from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Memory, Report, Settings
+from spectral_forecast.adapters._session.ranks import sum_over
 from spectral_forecast.adapters.diffusers._attach import attach, detach
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._hook import RootHook
 from spectral_forecast.adapters.diffusers._profiled import check, of_network, of_run, of_scheduler, profile_in
-from spectral_forecast.adapters.diffusers._ranks import sum_over
 from spectral_forecast.adapters.diffusers._record import Recorder, Recording
 from spectral_forecast.adapters.diffusers._schedulers import Limits, Schedule, limits
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists

@@ -14,12 +14,12 @@ from diffusers.hooks.hooks import BaseState, StateManager
 from torch.utils import _pytree as pytree
 
 from spectral_forecast.adapters._session import Choice, Place, Session, Settings
+from spectral_forecast.adapters._session.ranks import all_finite, all_magnitude, largest
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._path import Path
 from spectral_forecast.adapters.diffusers._profiled import choose
-from spectral_forecast.adapters.diffusers._ranks import all_finite, all_magnitude, largest
 from spectral_forecast.adapters.diffusers._schedulers import Schedule, gated, limits
 from spectral_forecast.adapters.diffusers._split import Blocks, Split
 from spectral_forecast.adapters.diffusers._velocities import Velocities
@@ -71,7 +71,8 @@ class RootHook(ModelHook):
         name = type(network).__name__
 
         sound = functools.partial(all_finite, network=network)
-        place: Place = Velocities() if split is None else Blocks(name, split, sound)
+        agreed = functools.partial(largest, network=network)
+        place: Place = Velocities() if split is None else Blocks(name, split, sound, agreed)
         self.session = Session(
             name,
             settings,
@@ -79,7 +80,7 @@ class RootHook(ModelHook):
             magnitude=functools.partial(all_magnitude, network=network),
             choose=self._choose,
             planned=lambda: correction.attach(self.scheduler()),
-            agreed=lambda value: largest(value, network),
+            agreed=agreed,
             used=self._timesteps(),
         )
         correction.sessions.append(self.session)

@@ -34,6 +34,8 @@ __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_l
 
 LEAST_SHARE = 0.5
 
+_SAME, _OTHER, _RAISED = 0.0, 1.0, 2.0  # what a resumed network gives; the worst that any process found counts
+
 
 class SplitError(UnfitError):
     """The network cannot be split here; the message says why."""
@@ -169,12 +171,31 @@ class Split:
             raise SplitError("its last block returns no tensor")
         return Cut(actions, form, seen[tail].passage, len(seen), seen[tail].group, skipped), seen[tail].result
 
-    def prove(self, forward: Callable[[], Any], result: Any, cut: Cut, tail: Any) -> Cut:
-        """Return a cut that gives ``result`` when the network is resumed, and keeps no more than that needs."""
+    def prove(
+        self,
+        forward: Callable[[], Any],
+        result: Any,
+        cut: Cut,
+        tail: Any,
+        agreed: Callable[[float], float] = float,
+    ) -> Cut:
+        """Return a cut that gives ``result`` when the network is resumed, and keeps no more than that needs.
+
+        ``agreed`` returns the largest of the numbers that the processes sharing the network have: they try the same
+        cuts, and find the same, or they would wait for each other.
+        """
 
         def gives_result(keep: tuple[int, ...]) -> bool:
             candidate = _keeping(cut, keep)
-            return agree(self.resume(forward, candidate.form.take(tail), candidate), result)
+            try:
+                same = agree(self.resume(forward, candidate.form.take(tail), candidate), result)
+            except Exception:
+                agreed(_RAISED)
+                raise
+            verdict = agreed(_SAME if same else _OTHER)
+            if verdict == _RAISED:
+                raise SplitError("another of its processes cannot be resumed")
+            return verdict == _SAME
 
         keep = cut.form.keep
         if not gives_result(keep):
@@ -200,9 +221,16 @@ class Split:
 class Blocks(Place):
     """The place of features: what the last block hands to the head. Outputs, once the network proves not to split."""
 
-    def __init__(self, name: str, split: Split, sound: Callable[[Sequence[torch.Tensor]], bool] = finite) -> None:
+    def __init__(
+        self,
+        name: str,
+        split: Split,
+        sound: Callable[[Sequence[torch.Tensor]], bool] = finite,
+        agreed: Callable[[float], float] = float,
+    ) -> None:
         self.name = name
         self.sound = sound
+        self.agreed = agreed
         self.split: Split | None = split
         self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
 
@@ -250,7 +278,7 @@ class Blocks(Place):
     def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
         """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
         try:
-            return split.prove(forward, result, cut, tail).form.keep
+            return split.prove(forward, result, cut, tail, self.agreed).form.keep
         except SplitError:
             raise
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
