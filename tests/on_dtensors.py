@@ -8,6 +8,7 @@ import sys
 import torch
 from collectives import Collectives
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -110,12 +111,21 @@ def spoilt(mesh, rank, name, *, votes=True):
     return run(model, "features", votes=votes)[1].evaluated["call 0"]
 
 
+def stored_in_parts(mesh, rank):
+    """The same with weights that are put together for every evaluation (FSDP), of items that each has its own of."""
+    model = Model(spoilt=(3,) if rank == 1 else ())
+    for part in (model.up, model):  # those of the whole stay together after the first evaluation
+        fully_shard(part, mesh=mesh)
+    return run(model, "features", votes=True)[1].evaluated["call 0"]
+
+
 def main(rank, world, rendezvous):
     """Meet the other processes, and compare."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     mesh = init_device_mesh("cpu", (world,))
     found = {name: {at: compare(mesh, name, at) for at in ("output", "features")} for name in LAYOUTS}
     found["spoilt"] = {name: spoilt(mesh, rank, name) for name in ("plain tensors", "sharded features", "parts")}
+    found["spoilt"]["stored in parts"] = stored_in_parts(mesh, rank)
     # Of these alone the others' evaluations say nothing to each other, so that nobody waits for ever.
     found["spoilt"]["parts, without votes"] = spoilt(mesh, rank, "parts", votes=False)
     print(json.dumps(found))

@@ -39,12 +39,12 @@ def compare(make, heads, at):
 def spoil(rank, at, make):
     """One process's part is not a number: of an evaluation, of the proof that blocks can be skipped, of forecasts."""
     found = {}
-    for kind in ("evaluation", "proof", "forecast"):
+    for kind in ("evaluation", "gated", "proof", "forecast"):
         flux, calls, step = make(), [], [0]
 
         def once(_module, _inputs, output, kind=kind, calls=calls, step=step):
             calls.append(None)
-            spoilt = len(calls) == 2 if kind == "proof" else kind == "evaluation" and step[0] == 3
+            spoilt = len(calls) == 2 if kind == "proof" else kind in ("evaluation", "gated") and step[0] == 3
             return tuple(torch.nan * x for x in output) if spoilt and rank == 1 else None
 
         def count(_pipe, number, _time, kept, step=step):
@@ -54,7 +54,9 @@ def spoil(rank, at, make):
         # In the last block, after which the processes hear no more of each other than what they make of it.
         flux.network.single_transformer_blocks[-1].register_forward_hook(once)
         huge = kind == "forecast" and rank == 1
-        accelerate(flux.model, evaluations=5, forecaster=1e39 * Newton(1) - 1e39 * Newton(0) if huge else None, at=at)
+        rule = 1e39 * Newton(1) - 1e39 * Newton(0) if huge else None
+        asked = {"tolerance": 0.05} if kind == "gated" else {"evaluations": 5, "forecaster": rule}
+        accelerate(flux.model, at=at, **asked)
         result = flux.run(count)
         found[kind] = told(flux) | {"finite": bool(result.isfinite().all())}
     return found

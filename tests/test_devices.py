@@ -89,6 +89,7 @@ def test_what_is_not_finite_in_one_process_is_so_in_all(shared):
         assert "its forecast was not finite" in told["forecast"]["events"][0]
         assert told["evaluation"]["restarts"] >= 1
         assert "was not finite" in told["evaluation"]["events"][0]
+        assert "was not finite" in told["gated"]["events"][0]
         if at == "features":  # the proof failed everywhere, in whichever process it failed
             assert told["proof"]["at"] == "output"
             assert told["proof"]["finite"]
@@ -141,7 +142,7 @@ def test_tensors_of_every_layout_are_forecast_without_a_word(dtensors):
 def test_models_of_ones_own_decide_alike(dtensors):
     first = dtensors[0]["spoilt"]
     for rank in dtensors:
-        for name in ("plain tensors", "sharded features", "parts"):
+        for name in ("plain tensors", "sharded features", "parts", "stored in parts"):
             assert rank["spoilt"][name] == first[name] == [0, 1, 4, 5, 6, 7, 10, 11]
 
 
