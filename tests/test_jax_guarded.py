@@ -171,7 +171,7 @@ def test_exact_forecasts_have_derivatives(value):
 def test_one_executable_for_all_plans_and_the_network_once_in_it():
     jitted = jax.jit(sample)
     for rule in (Newton(1), Newton(2), spectrum(0.5)):
-        jitted(make_plan(rule, np.arange(STEPS), EVALUATE), X)
+        jitted(make_plan(rule, np.arange(STEPS), EVALUATE, keep=6), X)
     assert jitted._cache_size() == 1
     assert jitted.lower(PLAN, X).as_text().count("stablehlo.tanh") == 1
 
