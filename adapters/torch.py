@@ -43,6 +43,7 @@ from spectral_forecast.adapters._session import (
     Steps,
     even,
 )
+from spectral_forecast.adapters._session.ranks import all_magnitude, largest
 
 __all__ = ["Accelerator", "Report"]
 
@@ -159,7 +160,9 @@ class Accelerator:
         length = plan.steps if plan is not None else steps if levels is None else len(levels) - 1
         clock = functools.partial(Clock, streams=streams, length=length)
         choose = even if levels is None else functools.partial(_balanced, levels)
-        self._session = Session(name, settings, place, choose=choose, clock=clock)
+        votes = {"magnitude": functools.partial(all_magnitude, network=model)}
+        votes["agreed"] = functools.partial(largest, network=model)
+        self._session = Session(name, settings, place, choose=choose, clock=clock, **votes)
 
     def __call__(self, x: torch.Tensor, t: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the model's output: evaluated, or forecast."""

@@ -1,6 +1,5 @@
 """A program for `test_devices`: a model of one's own whose weights are shared out, under `Accelerator`."""
 
-import functools
 import json
 import os
 import sys
@@ -12,7 +11,6 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from spectral_forecast.adapters._session.ranks import all_magnitude
 from spectral_forecast.adapters.torch import Accelerator
 
 STEPS = 12
@@ -61,11 +59,9 @@ class Parts(Model):
 
 
 @torch.no_grad()
-def run(model, at, *, votes=False):
+def run(model, at):
     """A run's result, the report of it, and what each step said."""
     accelerated = Accelerator(model if at == "features" else _outputs(model), evaluations=6, steps=STEPS, at=at)
-    if votes:
-        accelerated._session.magnitude = functools.partial(all_magnitude, network=model)
     x, said = torch.linspace(-1, 1, 32).reshape(4, 8), []
     with Collectives() as collectives:
         for i in range(STEPS):
@@ -104,11 +100,11 @@ def compare(mesh, name, at):
     }
 
 
-def spoilt(mesh, rank, name, *, votes=True):
+def spoilt(mesh, rank, name):
     """Which steps are evaluated when one process's part of the feature is not a number once."""
     kind = Parts if name == "parts" else Model
     model = parallelize_module(kind(spoilt=(3,) if rank == 1 else ()), mesh, LAYOUTS[name])
-    return run(model, "features", votes=votes)[1].evaluated["call 0"]
+    return run(model, "features")[1].evaluated["call 0"]
 
 
 def stored_in_parts(mesh, rank):
@@ -116,7 +112,7 @@ def stored_in_parts(mesh, rank):
     model = Model(spoilt=(3,) if rank == 1 else ())
     for part in (model.up, model):  # those of the whole stay together after the first evaluation
         fully_shard(part, mesh=mesh)
-    return run(model, "features", votes=True)[1].evaluated["call 0"]
+    return run(model, "features")[1].evaluated["call 0"]
 
 
 def main(rank, world, rendezvous):
@@ -126,8 +122,6 @@ def main(rank, world, rendezvous):
     found = {name: {at: compare(mesh, name, at) for at in ("output", "features")} for name in LAYOUTS}
     found["spoilt"] = {name: spoilt(mesh, rank, name) for name in ("plain tensors", "sharded features", "parts")}
     found["spoilt"]["stored in parts"] = stored_in_parts(mesh, rank)
-    # Of these alone the others' evaluations say nothing to each other, so that nobody waits for ever.
-    found["spoilt"]["parts, without votes"] = spoilt(mesh, rank, "parts", votes=False)
     print(json.dumps(found))
     torch.distributed.destroy_process_group()
 

@@ -49,7 +49,7 @@ def test_an_evaluation_ends_with_one_vote(shared):
 
 
 def test_a_forecast_says_nothing(shared):
-    for _, told in cases(shared[1], "plan", "default", "tolerance"):
+    for _, told in cases(shared[1], "plan", "default"):
         assert told["talk"]["forecasts"] == [[]] * len(told["talk"]["forecasts"])
 
 
@@ -61,15 +61,13 @@ def test_of_a_forecast_only_the_head_speaks(shared):
             assert [name for name, _ in said] == ["all_gather_into_tensor"] * ((how, at) == ("tokens", "features"))
 
 
-@pytest.mark.xfail(strict=True, reason="a gate is told twice of an arrival, and every time it is agreed on")
 def test_a_gate_adds_one_number_an_evaluation(shared):
     for _, told in cases(shared[1], "tolerance"):
-        assert told["talk"]["evaluations"][1:] == [[VOTE] * 2] * (len(told["talk"]["evaluations"]) - 1)
-
-
-def test_a_gate_adds_at_most_two_numbers_an_evaluation(shared):
-    for _, told in cases(shared[1], "tolerance"):
-        assert all([VOTE] < said <= [VOTE] * 3 for said in told["talk"]["evaluations"][1:])
+        evaluations, forecasts = told["talk"]["evaluations"], told["talk"]["forecasts"]
+        # The vote, and at the step after it what the gate is told; after the last step it is not asked again.
+        assert [one for said in evaluations + forecasts for one in said] == [VOTE] * (2 * len(evaluations) - 1)
+        assert evaluations[0] == [VOTE]
+        assert all(said in ([], [VOTE]) for said in forecasts)
 
 
 def test_inner_products_are_one_sum_of_as_many_numbers_as_are_kept(shared):
@@ -133,10 +131,12 @@ def test_tensors_of_every_layout_are_forecast_without_a_word(dtensors):
                 assert told["evaluated"] == told["alone"]
                 assert told["events"] == []
                 assert all(said == told["head"] for said in told["forecasts"])
-                # Of items that no process has whole: three norms of each, the smallest number and the largest.
+                # Of items that no process has whole three norms of each; the vote of a module. Around a function that
+                # calls one nobody is known to vote, but the smallest and the largest number of such a tensor are all's.
                 sharded = (name, at) in (("sharded features", "features"), ("sharded outputs", "output"))
-                more = [["all_reduce", 4]] * 3 + [["all_reduce", 1]] * 2
-                assert all(said == more * sharded for said in told["more"])
+                votes = 1 if at == "features" else 2 * sharded
+                more = [["all_reduce", 1]] * votes + [["all_reduce", 4]] * 3 * sharded
+                assert all(sorted(said) == more for said in told["more"])
 
 
 def test_models_of_ones_own_decide_alike(dtensors):
@@ -144,9 +144,3 @@ def test_models_of_ones_own_decide_alike(dtensors):
     for rank in dtensors:
         for name in ("plain tensors", "sharded features", "parts", "stored in parts"):
             assert rank["spoilt"][name] == first[name] == [0, 1, 4, 5, 6, 7, 10, 11]
-
-
-@pytest.mark.xfail(strict=True, reason="`Accelerator` does not ask the other processes yet")
-def test_accelerators_vote(dtensors):
-    first = dtensors[0]["spoilt"]["parts, without votes"]
-    assert all(rank["spoilt"]["parts, without votes"] == first for rank in dtensors)

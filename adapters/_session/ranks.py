@@ -40,6 +40,8 @@ def all_finite(tensors: Sequence[torch.Tensor], network: Any) -> bool:
 
 def all_magnitude(tensors: Sequence[torch.Tensor], network: Any) -> float:
     """Return the largest absolute value in all processes' tensors; infinity where a number is not finite."""
+    if group_of(network) is None:
+        return magnitude(tensors)  # those of a `DTensor` are of all its parts
     return largest(magnitude([x.to_local() if hasattr(x, "to_local") else x for x in tensors]), network)
 
 

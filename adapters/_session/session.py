@@ -80,6 +80,7 @@ class Session:
         self.agreed = agreed
         self.gate: Gate | None = None
         self.gated = (-1, False)  # the newest step that the gate was asked of, and its answer
+        self.seen: tuple[int, float] | None = None  # the newest evaluated step and its forecast's error, -1 if unknown
         self.make_clock = clock
         self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
@@ -174,8 +175,8 @@ class Session:
 
     def expect(self, error: torch.Tensor, gap: int) -> None:
         """Guard forecasts by the relative error of the newest one, ``gap`` steps ahead, of each item of the batch."""
-        if self.gate is not None and self.gate.evaluated:
-            self.gate.arrive(self.gate.evaluated[-1], self.agreed(float(error.square().mean().sqrt())))
+        if self.seen is not None:
+            self.seen = self.seen[0], float(error.square().mean().sqrt())
         for stream in self.streams.values():
             stream.expect(error / gap)
 
@@ -255,7 +256,7 @@ class Session:
             warnings.warn(f"Nothing is forecast: {choice.why}", stacklevel=2)
             return None
         self.levels = None if choice.levels is None else choice.levels[-steps - 1 :]
-        self.gate, self.gated = choice.gate, (-1, False)
+        self.gate, self.gated, self.seen = choice.gate, (-1, False), None
         return settings.plan_for(steps, self.begin, choice)
 
     def _ask(self, stream: Stream, moment: Moment, step: int) -> None:
@@ -263,6 +264,11 @@ class Session:
         if self.gate is None:
             return
         if self.gated[0] != step:
+            if self.seen is not None:
+                # Once for whatever was seen of the newest arrival, and whether or not this process has seen anything.
+                (arrived, error), self.seen = self.seen, None
+                error = self.agreed(error)
+                self.gate.arrive(arrived, None if error < 0.0 else error)
             self.gated = step, self.gate.evaluates(step)
         if self.gated[1] and not stream.evaluates(step):
             plan = self.settings.grown(stream.plan, step - stream.begin, stream.begin, self.levels)
@@ -330,7 +336,7 @@ class Session:
         error = stream.keep(step, feature, largest)
         if self.gate is not None:
             number = math.nan if error is None else float(error)
-            self.gate.arrive(step, None if math.isnan(number) else self.agreed(number))
+            self.seen = step, -1.0 if math.isnan(number) else number
         if stream.corrects(step):
             self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
