@@ -2,11 +2,12 @@
 #   make demo   samples digits with a small trained FLUX transformer, full and accelerated; writes out/demo
 #   make test   runs every test
 #   make theory checks every statement on drawn cases and writes the report to out/theory
+#   make docs   builds the documentation site into out/docs; a warning is an error
 #   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory bench-quality test lint format clean
+.PHONY: demo theory docs bench-quality test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -14,6 +15,10 @@ demo: .venv/ready
 
 theory: .venv/ready
 	$(BIN)/python -m spectral_forecast.theory --out out/theory
+
+# -E reads every page anew: names of the package may have changed where pages have not.
+docs: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -E -W --keep-going -n -q docs out/docs
 
 bench-quality: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m spectral_forecast.benchmarks.quality

@@ -16,6 +16,7 @@ from spectral_forecast.theory.statement import Advance
 __all__ = ["CHANNELS", "FORECASTERS", "Coverage", "Record", "drawn", "follow", "summary"]
 
 CHANNELS = (1, 4, 16, 64)
+"""Lengths of the drawn vectors."""
 
 FORECASTERS: dict[str, LinearRule] = {
     "Spectrum, blend 1": spectrum(1.0),
@@ -23,6 +24,7 @@ FORECASTERS: dict[str, LinearRule] = {
     "linear": Newton(1),
     "analytic kernel": AnalyticKernel(2.0, ridge=1e-3),
 }
+"""The rules that are followed, by the name that the report gives them."""
 
 Floats = NDArray[np.float64]
 

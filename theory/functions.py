@@ -158,7 +158,7 @@ def _base(rng: np.random.Generator, rho: float, count: int) -> Callee:
 def draw_series(
     rng: np.random.Generator, rho: float, count: int, length: int, *, channels: int = 1
 ) -> NDArray[np.float64]:
-    """Draw Chebyshev coefficients with |c_0| <= 1 and |c_m| <= 2 rho**-m, shape (count, channels, length).
+    r"""Draw :math:`|c_0| \le 1` and :math:`|c_m| \le 2\rho^{-m}`, shape (count, channels, length).
 
     Boxes, corners of the box with random signs, single degrees and shorter polynomials, mixed. A vector's
     coefficients have a 2-norm within the limit.

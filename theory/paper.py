@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 STEPS = 50
+"""Of the paper's runs."""
+
 CLOCK = 2.0 * np.arange(STEPS) / STEPS - 1.0
 """The paper's clock, 2 i / T - 1."""
 
@@ -33,6 +35,7 @@ SCHEDULES = {
 """The paper's two settings: window 2, warm-up 5, growth 0.75 and 3."""
 
 RADII = (1.2, 1.5, 2.0, 3.0, 5.0)
+"""Parameters of the ellipses for which bounds are compared."""
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]

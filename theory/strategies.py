@@ -31,7 +31,7 @@ def runs(draw: Any, *, least: int = 1, most: int = 14, end: float = 1.0) -> tupl
 
 @st.composite
 def series(draw: Any, rho: float, *, longest: int = 24) -> Any:
-    """Draw Chebyshev coefficients within |c_0| <= 1, |c_m| <= 2 rho**-m, with a liking for equality and for zero."""
+    r"""Draw :math:`|c_0| \le 1`, :math:`|c_m| \le 2\rho^{-m}`, with a liking for equality and for zero."""
     share = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1.0, 1.0))
     shares = np.array(draw(st.lists(share, min_size=1, max_size=longest)))
     limit = 2.0 * rho ** -np.arange(float(shares.size))

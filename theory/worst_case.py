@@ -38,7 +38,7 @@ STATEMENT = Statement(
 
 
 def wrong(weights: Any, times: Any, t: float, *, rho: float, bound: Any = 1.0, noise: float = 0.0) -> Any:
-    """Take |c_m| <= B rho**-m for the class."""
+    r"""Take :math:`|c_m| \le B\rho^{-m}` for the class."""
     missed_mean = abs(1.0 - np.sum(weights))
     whole = bounds.worst_case(weights, times, t, rho=rho)
     return bound * (whole + missed_mean) / 2.0 + noise * np.sum(np.abs(weights))

@@ -20,7 +20,11 @@ from spectral_forecast import _checks
 __all__ = ["MOST_BYTES", "MOST_STEPS", "Contents", "read", "write"]
 
 MOST_STEPS = 1000
-MOST_BYTES = 6 * 2**20  # the triangle of 1000 steps in base 64, and the notes
+"""Of the runs that a file may tell of."""
+
+MOST_BYTES = 6 * 2**20
+"""Of a file: the triangle of 1000 steps in base 64, and the notes."""
+
 _MOST_NOTES = 2**18
 _MOST_COMMAS = 2**13  # a small JSON of many parts would take much memory
 _NAME = "gram_lower_triangle"

@@ -8,6 +8,8 @@ from pathlib import Path
 __all__ = ["VARIABLE", "folder", "names", "place"]
 
 VARIABLE = "SPECTRAL_FORECAST_PROFILES"
+"""The environment's name of the folder where profiles with a name lie."""
+
 _ENDINGS = (".safetensors", ".json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

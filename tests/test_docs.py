@@ -1,0 +1,89 @@
+"""The documentation site: what its own extensions do. `make docs` builds all of it, warnings being errors."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from sphinx.application import Sphinx
+
+import spectral_forecast
+
+ROOT = Path(__file__).parents[1]
+# Sphinx's own parts warn of one another.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "PendingDeprecationWarning")
+]
+
+
+@pytest.fixture
+def extensions(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    import names
+    import percent
+
+    yield names, percent
+    for name in ("names", "percent"):
+        sys.modules.pop(name, None)
+
+
+def build(folder, **settings):
+    """Build the pages in a folder; return the page and what was warned of."""
+    settings = {
+        "extensions": ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "names", "percent"]
+    } | settings
+    warned = io.StringIO()
+    out = folder / "out"
+    app = Sphinx(folder, None, out, out / "trees", "html", settings, status=None, warning=warned, freshenv=True)
+    app.build()
+    return (out / "index.html").read_text(), re.sub(r"\x1b\[[0-9;]*m", "", warned.getvalue())
+
+
+@pytest.mark.usefixtures("extensions")
+def test_a_name_on_no_page_is_told(tmp_path):
+    (tmp_path / "index.md").write_text(
+        "# A page\n\n```{eval-rst}\n.. currentmodule:: spectral_forecast\n\n.. autoclass:: Newton\n```\n"
+    )
+    _, warned = build(tmp_path, nitpicky=True, default_role="py:obj")
+    assert "public, but on no page: spectral_forecast.Reuse\n" in warned
+    assert "spectral_forecast.Newton\n" not in warned
+    # The same class by another name needs no second entry.
+    assert "spectral_forecast.forecasters.polynomial.Newton\n" not in warned
+    assert "spectral_forecast.forecasters.polynomial.Reuse\n" in warned
+
+
+def test_nothing_is_missing_where_everything_is_there(extensions):
+    names, _ = extensions
+    everything = {name for name, _ in names.public()}
+    assert {f"spectral_forecast.{name}" for name in spectral_forecast.__all__} <= everything
+    assert {"spectral_forecast.adapters.torch.Accelerator", "spectral_forecast.theory.run.STATEMENTS"} <= everything
+    assert names.missing(everything) == []
+    assert names.missing(everything - {"spectral_forecast.theory.run.STATEMENTS"}) == [
+        "spectral_forecast.theory.run.STATEMENTS"
+    ]
+    assert names.undescribed() == []
+
+
+@pytest.mark.usefixtures("extensions")
+def test_names_in_docstrings_are_links_where_they_are_ours(tmp_path):
+    rst = ".. autoclass:: spectral_forecast.Newton\n\n`Newton` takes `times` and `order`."
+    (tmp_path / "index.md").write_text(f"# A page\n\n```{{eval-rst}}\n{rst}\n```\n")
+    page, warned = build(tmp_path, nitpicky=True, default_role="py:obj")
+    assert 'href="#spectral_forecast.Newton"' in page
+    assert '<span class="pre">times</span>' in page
+    assert "reference target not found" not in warned
+
+
+def test_a_script_is_a_page(extensions, tmp_path):
+    _, percent = extensions
+    script = (
+        '"""Not shown."""\n\n# %% [markdown]\n# # Title\n#\n# Words.\n\n# %%\nx = 1\n# a comment\n\n# %%\nprint(x)\n'
+    )
+    assert percent.as_markdown(script) == (
+        "# Title\n\nWords.\n\n```python\nx = 1\n# a comment\n```\n\n```python\nprint(x)\n```\n"
+    )
+    (tmp_path / "index.py").write_text(script)
+    page, _ = build(tmp_path)
+    assert "<h1>Title" in page
+    assert "Not shown" not in page
