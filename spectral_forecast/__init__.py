@@ -12,6 +12,7 @@ from spectral_forecast import bounds, ellipse, gram, metrics, schedules
 from spectral_forecast._checks import FitError
 from spectral_forecast._typing import Forecaster, GramForecaster, LinearForecaster
 from spectral_forecast.adaptive import GramRun, TCPadeRun
+from spectral_forecast.citations import citation
 from spectral_forecast.combine import combine
 from spectral_forecast.corrector import Corrector
 from spectral_forecast.forecasters import (
@@ -83,6 +84,7 @@ __all__ = [
     "TCPadeRun",
     "TaylorSeer",
     "bounds",
+    "citation",
     "combine",
     "ellipse",
     "gram",
