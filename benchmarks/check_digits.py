@@ -22,7 +22,7 @@ def read(count: int, guidance: float, *, batch: int = 100) -> float:
     model, _ = digits.classifier()
     pipe = digits.pipeline()
     right = 0
-    for start in tqdm(range(0, count, batch), desc=f"guidance {guidance:g}", unit="batch"):
+    for start in tqdm(range(0, count, batch), desc=f"guidance {guidance:g}", unit="batch", disable=None):
         wanted = np.arange(start, min(start + batch, count)) % digits.CLASSES
         samples = digits.sample(pipe, wanted, guidance=guidance, seed=1000 + start)
         right += int((model.predict(samples.reshape(len(wanted), -1).numpy()) == wanted).sum())

@@ -43,7 +43,7 @@ def accepted(model: ModuleType, count: int, guidance: float, *, batch: int = 50)
     """Return the share of ``count`` samples, all classes about equally often, that are read as intended."""
     pipe = model.pipeline()
     right = 0
-    for start in tqdm(range(0, count, batch), desc=f"{model.NAME}, guidance {guidance:g}", unit="batch"):
+    for start in tqdm(range(0, count, batch), desc=f"{model.NAME}, guidance {guidance:g}", unit="batch", disable=None):
         wanted = np.arange(start, min(start + batch, count)) % model.CLASSES
         samples = model.sample(pipe, wanted.tolist(), guidance=guidance, seed=1000 + start)
         right += int((model.read(samples) == wanted).sum())

@@ -4,6 +4,7 @@
 against those of the full run.
 """
 
+import json
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def run(out: Path, *, guidance: float = 2.0, seed: int = 0, repeats: int = 3) ->
     network = digits.transformer()
     rows = methods()
     _sample(network, Method("warm-up", steps=2), guidance, seed)
-    with tqdm(total=repeats * len(rows), desc="sampling", unit="run") as bar:
+    with tqdm(total=repeats * len(rows), desc="sampling", unit="run", disable=None) as bar:
         for _ in range(repeats):
             for row in rows:
                 bar.set_postfix_str(row.name)
@@ -114,6 +115,7 @@ def run(out: Path, *, guidance: float = 2.0, seed: int = 0, repeats: int = 3) ->
     _draw_samples(rows, out / "samples.png")
     _draw_errors(rows, out / "error_by_step.png")
     (out / "report.md").write_text(_report(rows, table, guidance, seed, repeats))
+    (out / "report.json").write_text(json.dumps([_numbers(row, rows[0]) for row in rows], indent=1) + "\n")
     return f"{table}\n\nwrote {out / 'samples.png'}, {out / 'error_by_step.png'} and {out / 'report.md'}"
 
 
@@ -147,24 +149,28 @@ def _sample(network: torch.nn.Module, row: Method, guidance: float, seed: int) -
 
 def _table(rows: list[Method]) -> str:
     """The comparison, as a Markdown table."""
-    full = rows[0]
     header = ["method", "evaluations", "speed-up, theory", "measured", "PSNR / dB", "relative error", "β, largest"]
+    formats = ["", "d", ".2f", ".2f", ".1f", ".4f", ".2f"]
     lines = [header]
     for row in rows:
-        clipped = [torch.clamp(item.samples, -1.0, 1.0) for item in (row, full)]
-        error = metrics.relative_error(row.samples, full.samples)
-        lines.append(
-            [
-                row.name,
-                str(row.evaluations),
-                f"{STEPS / row.evaluations:.2f}×",
-                f"{statistics.median(map(truediv, full.seconds, row.seconds)):.2f}×",
-                "–" if row is full else f"{metrics.psnr(*clipped, data_range=2.0):.1f}",
-                "–" if row is full else f"{error:.4f}",
-                "–" if row.plan is None else f"{_largest_bound(row.plan):.2f}",
-            ]
-        )
+        numbers = _numbers(row, rows[0]).values()
+        words = ["–" if x is None else format(x, how) for x, how in zip(numbers, formats, strict=True)]
+        lines.append([*words[:2], *(f"{word}×" for word in words[2:4]), *words[4:]])
     return markdown(lines)
+
+
+def _numbers(row: Method, full: Method) -> dict[str, Any]:
+    """What was measured of a row against the full run; None where there is nothing to measure."""
+    clipped = [torch.clamp(item.samples, -1.0, 1.0) for item in (row, full)]
+    return {
+        "method": row.name,
+        "evaluations": row.evaluations,
+        "speedup_theory": STEPS / row.evaluations,
+        "speedup": statistics.median(map(truediv, full.seconds, row.seconds)),
+        "psnr": None if row is full else float(metrics.psnr(*clipped, data_range=2.0)),
+        "relative_error": None if row is full else float(metrics.relative_error(row.samples, full.samples)),
+        "beta": None if row.plan is None else _largest_bound(row.plan),
+    }
 
 
 def _largest_bound(plan: Plan) -> float:

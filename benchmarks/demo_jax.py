@@ -4,6 +4,7 @@
 samples, against those of the full run.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def run(out: Path, *, guidance: float = 2.0, seed: int = 0, repeats: int = 3) ->
         raise ValueError(f"`repeats` is {repeats}; write 1 or more.")
     out.mkdir(parents=True, exist_ok=True)
     rows, forecast = methods(guidance, seed)
-    with tqdm(total=(repeats + 1) * len(rows), desc="sampling", unit="run") as bar:
+    with tqdm(total=(repeats + 1) * len(rows), desc="sampling", unit="run", disable=None) as bar:
         for turn in range(repeats + 1):
             for row in rows:
                 bar.set_postfix_str(row.name)
@@ -141,31 +142,37 @@ The digits transformer in Flax NNX on {jax.devices()[0].platform}, {STEPS} Euler
 
 ![samples](samples.png)
 """)
+    (out / "report.json").write_text(json.dumps([_numbers(row, rows[0]) for row in rows], indent=1) + "\n")
     return f"{table}\n\nwrote {out / 'samples.png'} and {out / 'report.md'}"
 
 
 def _table(rows: list[Method]) -> str:
     """The comparison, as a Markdown table."""
-    full = rows[0]
     lines = [
         ["method", "evaluations", "first call / s", "seconds", "speed-up", "ring / MB", "PSNR / dB", "relative error"]
     ]
+    formats = ["", "d", ".2f", ".3f", ".2f", ".2f", ".1f", ".4f"]
     for row in rows:
-        clipped = [np.clip(item.samples, -1.0, 1.0) for item in (row, full)]
-        middle = statistics.median(row.seconds)
-        lines.append(
-            [
-                row.name,
-                str(row.evaluations),
-                f"{row.first:.2f}",
-                f"{middle:.3f}",
-                f"{statistics.median(full.seconds) / middle:.2f}×",
-                f"{row.ring / 1e6:.2f}" if row.ring else "–",
-                "–" if row is full else f"{metrics.psnr(*clipped, data_range=2.0):.1f}",
-                "–" if row is full else f"{metrics.relative_error(row.samples, full.samples):.4f}",
-            ]
-        )
+        numbers = _numbers(row, rows[0]).values()
+        words = ["–" if x is None else format(x, how) for x, how in zip(numbers, formats, strict=True)]
+        lines.append([*words[:4], f"{words[4]}×", *words[5:]])
     return markdown(lines)
+
+
+def _numbers(row: Method, full: Method) -> dict[str, Any]:
+    """What was measured of a row against the full run; None where there is nothing to measure."""
+    clipped = [np.clip(item.samples, -1.0, 1.0) for item in (row, full)]
+    middle = statistics.median(row.seconds)
+    return {
+        "method": row.name,
+        "evaluations": row.evaluations,
+        "first_call_seconds": row.first,
+        "seconds": middle,
+        "speedup": statistics.median(full.seconds) / middle,
+        "ring_megabytes": row.ring / 1e6 if row.ring else None,
+        "psnr": None if row is full else float(metrics.psnr(*clipped, data_range=2.0)),
+        "relative_error": None if row is full else float(metrics.relative_error(row.samples, full.samples)),
+    }
 
 
 def _draw(rows: list[Method], path: Path) -> None:

@@ -74,7 +74,7 @@ def measure(batch: int, repeats: int) -> str:
     rows = forms(batch)
     seconds: dict[str, list[float]] = {name: [] for name, _, _ in rows}
     samples: dict[str, Any] = {}
-    for turn in tqdm(range(repeats + 1), desc="sampling", unit="round"):
+    for turn in tqdm(range(repeats + 1), desc="sampling", unit="round", disable=None):
         for name, sample, _ in rows:
             start = time.perf_counter()
             samples[name] = np.asarray(sample())

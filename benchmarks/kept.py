@@ -43,9 +43,11 @@ def main(
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     known = {} if options.again or not options.rows.exists() else json.loads(options.rows.read_text())
+    for path in (options.rows, options.out):
+        path.parent.mkdir(parents=True, exist_ok=True)
     missing = {name: cell for name, cell in cells.items() if name not in known}
     with ProcessPoolExecutor(options.processes) as pool:
-        found = tqdm(pool.map(measure, missing.values()), total=len(missing))
+        found = tqdm(pool.map(measure, missing.values()), total=len(missing), disable=None)
         for name, row in zip(missing, found, strict=True):
             known[name] = row
             options.rows.write_text(json.dumps(known, indent=1) + "\n")

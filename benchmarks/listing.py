@@ -5,12 +5,13 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from spectral_forecast.adapters.diffusers import Limits, limits
 from spectral_forecast.benchmarks.any_scheduler import SCHEDULERS
 from spectral_forecast.benchmarks.models import MODELS, Model
 
-__all__ = ["BEGIN", "END", "UNTIMED", "family", "listing", "rewrite"]
+__all__ = ["BEGIN", "END", "UNTIMED", "family", "listing", "rewrite", "scheduler_limits"]
 
 BEGIN = "<!-- Made by `python -m spectral_forecast.benchmarks.supported`: begin -->"
 END = "<!-- end -->"
@@ -68,6 +69,17 @@ def _schedulers() -> list[tuple[str, str]]:
     return [
         (f"{words[limit.max_skip]}, since {limit.why}", ", ".join(dict.fromkeys(groups[limit]))) for limit in most_first
     ]
+
+
+def scheduler_limits() -> list[dict[str, Any]]:
+    """Return what the adapter keeps to with every scheduler of the table, as plain data."""
+    found = []
+    for name, kind in SCHEDULERS.items():
+        scheduler = kind.make()
+        limit = limits(scheduler, eta=1.0 if name == "DDIM, eta = 1" else 0.0)
+        numbers = {"max_skip": limit.max_skip, "tail": limit.tail, "correct": limit.correct}
+        found.append({"name": name, "class": type(scheduler).__name__, **numbers, "why": limit.why})
+    return found
 
 
 def rewrite(path: Path) -> None:

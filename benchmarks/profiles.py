@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", type=Path, default=Path("docs/profiles.md"))
     options = parser.parse_args(arguments)
-    rows = [row for cell in tqdm(CELLS, unit="cell") for row in measure(cell)]
+    rows = [row for cell in tqdm(CELLS, unit="cell", disable=None) for row in measure(cell)]
+    if not options.page.exists():
+        options.page.write_text(f"# Profiles\n\n{BEGIN}\n{END}\n", encoding="utf-8")
     rewrite(options.page, markdown([HEAD, *rows]))
 
 

@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from spectral_forecast import make_plan, metrics, schedules, spectrum
-from spectral_forecast.adapters.diffusers import accelerate, limits, restore
+from spectral_forecast.adapters.diffusers import accelerate, restore
 from spectral_forecast.benchmarks import digits
 from spectral_forecast.benchmarks.any_scheduler import SCHEDULERS, draw, network_for
+from spectral_forecast.benchmarks.listing import scheduler_limits
 
 CALLS = 50
 CLASSES = (0, 2, 4, 6, 8)
@@ -74,12 +75,10 @@ def quality(name: str) -> dict[str, float]:
 def limits_table() -> str:
     """Return what the adapter keeps to with every scheduler, in Markdown."""
     lines = ["| scheduler | class | forecasts in a row | last steps evaluated | why |", "|---|---|---:|---:|---|"]
-    for name, kind in SCHEDULERS.items():
-        scheduler = kind.make()
-        limit = limits(scheduler, eta=1.0 if name == "DDIM, eta = 1" else 0.0)
-        skip = {None: "any number", 0: "none"}.get(limit.max_skip, f"{limit.max_skip}")
-        tail = "all" if limit.max_skip == 0 else "balanced" if limit.tail is None else str(limit.tail)
-        lines.append(f"| {name} | `{type(scheduler).__name__}` | {skip} | {tail} | {limit.why} |")
+    for limit in scheduler_limits():
+        skip = {None: "any number", 0: "none"}.get(limit["max_skip"], f"{limit['max_skip']}")
+        tail = "all" if limit["max_skip"] == 0 else "balanced" if limit["tail"] is None else str(limit["tail"])
+        lines.append(f"| {limit['name']} | `{limit['class']}` | {skip} | {tail} | {limit['why']} |")
     return "\n".join(lines)
 
 
@@ -156,7 +155,9 @@ def main() -> None:
         rows = json.loads(options.rows.read_text())
     else:
         with ProcessPoolExecutor(options.processes) as pool:
-            rows = dict(zip(SCHEDULERS, tqdm(pool.map(quality, SCHEDULERS), total=len(SCHEDULERS)), strict=True))
+            rows = dict(
+                zip(SCHEDULERS, tqdm(pool.map(quality, SCHEDULERS), total=len(SCHEDULERS), disable=None), strict=True)
+            )
         if options.rows is not None:
             options.rows.write_text(json.dumps(rows, indent=1))
     options.out.write_text(page(rows))

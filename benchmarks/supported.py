@@ -1,11 +1,13 @@
 """Which networks of diffusers can be forecast, and where? Runs the table of `models` and writes it as Markdown.
 
-Run it with ``python -m spectral_forecast.benchmarks.supported``; it writes docs/supported.md and the README's list.
+Run it with ``python -m spectral_forecast.benchmarks.supported``; it writes docs/supported.md, the README's list and
+the data that ``spectral-forecast models`` prints.
 """
 
 import argparse
 import functools
 import importlib.metadata
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +20,11 @@ import torch
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._split import block_lists
-from spectral_forecast.benchmarks.listing import UNTIMED, rewrite
+from spectral_forecast.benchmarks.known import KNOWN
+from spectral_forecast.benchmarks.listing import UNTIMED, rewrite, scheduler_limits
 from spectral_forecast.benchmarks.models import MODELS, TIMES, Model, run
 
-__all__ = ["main", "measure", "table"]
+__all__ = ["data", "main", "measure", "table"]
 
 EVALUATED = (0, 1, 2, 5)
 HEADER = """# Networks of diffusers that can be forecast
@@ -136,6 +139,26 @@ def _sizes(network: torch.nn.Module, groups: frozenset[int], head: str) -> tuple
     return inside / whole, layer.in_features / layer.out_features
 
 
+def data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what is supported as plain data; a share or a width that is not known is None."""
+    networks = [
+        {
+            "name": row.model.name,
+            "note": row.model.note,
+            "makes": row.model.kind,
+            "output": row.output,
+            "features": row.features,
+            "skipped": round(row.skipped, 2) if row.features else None,
+            "remark": row.remark,
+        }
+        for row in sorted(rows, key=lambda row: (row.model.kind, str(row.model)))
+    ]
+    untaken = {"note": "", "makes": "", "output": False, "features": False, "skipped": None}
+    networks += [{"name": name, **untaken, "remark": refusal(name)} for name in UNTIMED]
+    versions = {"diffusers": importlib.metadata.version("diffusers")}
+    return versions | {"networks": networks, "schedulers": scheduler_limits()}
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the page."""
     lines = [
@@ -170,15 +193,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/supported.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--no-readme", action="store_true", help="leave the README's list as it is")
+    parser.add_argument("--data", type=Path, default=KNOWN, help="JSON that `spectral-forecast models` prints")
     parser.add_argument("--list-only", action="store_true", help="write the README's list alone, and measure nothing")
     options = parser.parse_args(arguments)
-    rewrite(options.readme)
+    if not options.no_readme:
+        rewrite(options.readme)
     if options.list_only:
         return
-    page = table([measure(model) for model in MODELS])
-    path = options.out
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    rows = [measure(model) for model in MODELS]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(table(rows), encoding="utf-8")
+    options.data.write_text(json.dumps(data(rows), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def train(model: ModuleType, recipe: Recipe, folder: Path) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
     start = saved = time.monotonic()
-    bar = tqdm(total=1.0, bar_format="{l_bar}{bar}| {postfix}", mininterval=10.0)
+    bar = tqdm(total=1.0, bar_format="{l_bar}{bar}| {postfix}", mininterval=10.0, disable=None)
     while True:
         elapsed = time.monotonic() - start
         done = max(len(losses) / recipe.updates, elapsed / (60.0 * recipe.minutes))

@@ -73,6 +73,11 @@ def test_a_profile_by_name(dit, folder, tmp_path, capsys):
     assert (found.times.size, found.settings["runs"], found.settings["scheduler"]) == (STEPS, "2", "DDIMScheduler")
     assert told.startswith(f"2 runs of {STEPS} steps: output of DiTTransformer2DModel, DDIMScheduler")
     assert told.endswith(f"wrote {folder / 'tiny.safetensors'}\n")
+    again = tmp_path / "told.json"
+    assert profile(dit, "--out", tmp_path / "again.json", "--runs", "2", "--predict", "4", "6", "--json", again) == 0
+    data = json.loads(again.read_text())
+    assert (data["path"], data["steps"], data["failed"]) == (str(tmp_path / "again.json"), STEPS, {})
+    assert [one["evaluations"] for one in data["predictions"]] == [4, 6]
     rows = [[word.strip() for word in line.strip("|").split("|")] for line in told.splitlines() if line[:1] == "|"]
     for row, count in zip(rows[2:], (4, 6), strict=True):
         evaluate = found.schedule(count, moves())

@@ -410,6 +410,24 @@ def test_without_a_rule_it_is_accelerates_own(dit, tmp_path):
     assert statistics(out)["report"]["forecaster"] == "Newton(order=1), guarded"
 
 
+def test_a_tolerance_and_a_grid(sd3, lines, tmp_path, capsys):
+    one = lines({"prompt": "a cat", "steps": 20})
+    assert draw(sd3, one, tmp_path / "tolerance", "--tolerance", "20 dB", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["out"], told["drawn"], told["failed"]) == (str(tmp_path / "tolerance"), ["00000"], {})
+    noted = statistics(tmp_path / "tolerance")
+    assert noted["report"]["forecaster"].endswith("tolerance 20 dB")
+    assert noted["steps"] == 20
+    assert noted["report"]["sample_error"] > 0.0
+    assert json.loads((tmp_path / "tolerance" / "settings.json").read_text())["tolerance"] == "20 dB"
+    # Another tolerance is another setting.
+    assert draw(sd3, one, tmp_path / "tolerance", "--tolerance", "0.2") == 2
+    assert "(tolerance '20 dB', now 0.2)" in capsys.readouterr().err
+    assert draw(sd3, one, tmp_path / "grid", "--evaluations", "6", "--grid", "40") == 0
+    noted = statistics(tmp_path / "grid")
+    assert (noted["steps"], noted["evaluations"], noted["report"]["events"]) == (40, 6, [])
+
+
 def test_classes(dit, tmp_path, capsys):
     (tmp_path / "classes.txt").write_text("3\n8\n207\n")
     options = ["--steps", "10", "--evaluations", "6", "--at", "features", "--forecaster", "newton"]
@@ -456,6 +474,11 @@ def test_videos(wan, tmp_path, capsys):
         ("SD3", "a cat", ["--option", "generator=3"], "`generator` is not an option here; write `seed`"),
         ("SD3", "a cat", ["--forecaster", "spectrum", "--ridge", "-1"], "`ridge` is -1.0; write 0 or more"),
         ("SD3", "a cat", ["--ridge", "0.2"], "`--ridge` goes with `--forecaster`"),
+        ("SD3", "a cat", ["--tolerance", "3 %"], "`tolerance` is '3 %'; write a relative error such as 0.02"),
+        ("SD3", "a cat", ["--tolerance", "0"], "`tolerance` is 0.0; write a relative error above 0"),
+        ("SD3", "a cat", ["--tolerance", "0.1", "--evaluations", "5"], "are two budgets; write one"),
+        ("SD3", "a cat", ["--tolerance", "0.1", "--forecaster", "newton"], "goes with the default forecaster"),
+        ("SD3", "a cat", ["--grid", "20"], "`grid` goes with `evaluations` or `tolerance`"),
         ("SD3", "a cat", ["--mp4"], "`mp4` needs imageio and imageio-ffmpeg"),
         ("SD3", "a cat", ["--variant", "fp16"], "cannot be loaded"),
     ],

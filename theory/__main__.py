@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     from spectral_forecast.theory import report
 
     start = time.perf_counter()
-    with tqdm(total=chosen.examples * (len(run.STATEMENTS) + 1), unit="case", unit_scale=True) as bar:
+    with tqdm(total=chosen.examples * (len(run.STATEMENTS) + 1), unit="case", unit_scale=True, disable=None) as bar:
         findings = run.measure(chosen.examples, chosen.seed, advance=bar.update)
     print(run.table(findings))
     for verdict in findings.verdicts:

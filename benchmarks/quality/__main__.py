@@ -18,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m spectral_forecast.benchmarks.quality", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/quality"), help="what is measured is kept here")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where quality.md and its images go")
+    parser.add_argument("--rows", type=Path, default=RESULTS, help="JSON of what was measured")
     parser.add_argument("--models", nargs="*", help="measure the cells of these only, and write nothing")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="measure everything again")
@@ -28,13 +29,16 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
         jobs = [pool.submit(measure, cell, options.folder, methods, again=options.again) for cell, methods in wanted]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell"):
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell", disable=None):
             job.result()
     if options.models is None:
         measured = [job.result() for job in jobs]
         results = compact(measured[: len(CELLS)]) | {"again": compact(measured[len(CELLS) :])["cells"]}
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(results, separators=(",", ":")).replace('[["', '\n[["').replace('],["', '],\n["'))
+        for folder in (options.rows.parent, options.out / "images"):
+            folder.mkdir(parents=True, exist_ok=True)
+        options.rows.write_text(
+            json.dumps(results, separators=(",", ":")).replace('[["', '\n[["').replace('],["', '],\n["')
+        )
         pictures(results, options.out / "images")
         (options.out / "quality.md").write_text(page(results), encoding="utf-8")
 

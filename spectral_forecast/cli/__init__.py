@@ -1,15 +1,39 @@
-"""The command line: plans, a demo, profiles and pictures of any pipeline, and how far they are from the full run's."""
+"""Plan, bound, sample, measure: forecast the features of a diffusion model instead of evaluating its network."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from spectral_forecast.cli import compare, demo, plan, profile, sample
+from spectral_forecast import __version__
+from spectral_forecast.cli import bench, bounds, compare, completion, demo, models, plan, profile, sample
+from spectral_forecast.cli.parser import Parser
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
-_COMMANDS = {"plan": plan, "demo": demo, "profile": profile, "sample": sample, "compare": compare}
+_COMMANDS = {
+    "demo": demo,
+    "plan": plan,
+    "bounds": bounds,
+    "models": models,
+    "sample": sample,
+    "compare": compare,
+    "profile": profile,
+    "bench": bench,
+    "completion": completion,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    whole = Parser(prog="spectral-forecast", description=__doc__)
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in _COMMANDS.items():
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, whole=whole, own=command)
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,13 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit status is 2 where the arguments make no sense, 1 where a package is missing or a prompt has failed, and
     130 after an interrupt.
     """
-    parser = argparse.ArgumentParser(prog="spectral-forecast", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    options, rest = parser().parse_known_args(arguments)
+    options.rest = rest
+    if rest and not getattr(_COMMANDS[options.command], "PASSES_ON", False):
+        options.own.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(options.run(options))
     except (ValueError, TypeError) as error:
@@ -36,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that is missing or may not be written
+        print(f"spectral-forecast {options.command}: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         extra = "plot" if error.name == "matplotlib" else _COMMANDS[options.command].EXTRA
         print(

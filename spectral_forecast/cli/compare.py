@@ -1,10 +1,10 @@
 """Compare the pictures of one or more folders with those of the full run: quality, evaluations, speed-up."""
 
 import argparse
-import json
 import math
 from pathlib import Path
 
+from spectral_forecast.cli.output import Output, add_json
 from spectral_forecast.compare import Comparison, Spread, compare
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
@@ -17,26 +17,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("reference", metavar="REF", type=Path, help="folder of the full run")
     parser.add_argument("results", metavar="OUT", type=Path, nargs="+", help="folders to compare with it, a row each")
-    parser.add_argument("--json", type=Path, help="write every prompt's numbers to this file")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, and what is missing."""
-    comparisons = [compare(options.reference, result) for result in options.results]
-    print(_table(comparisons))
+    comparisons, output = [compare(options.reference, result) for result in options.results], Output(options)
+    output.say(_table(comparisons))
     for comparison in comparisons:
-        print(f"\n{comparison.result}: {_count(comparison)}")
+        output.say(f"\n{comparison.result}: {_count(comparison)}")
         for folder, names in (
             (comparison.reference, comparison.only_reference),
             (comparison.result, comparison.only_result),
         ):
             if names:
-                print(f"  only in {folder}: {', '.join(names)}")
+                output.say(f"  only in {folder}: {', '.join(names)}")
         for remark in comparison.remarks:
-            print(f"  {remark}")
-    if options.json:
-        options.json.write_text(json.dumps([comparison.as_dict() for comparison in comparisons], indent=1) + "\n")
-        print(f"\nwrote {options.json}")
+            output.say(f"  {remark}")
+    output.emit([comparison.as_dict() for comparison in comparisons])
     return 0
 
 

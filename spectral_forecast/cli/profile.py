@@ -6,10 +6,12 @@ the runs.
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from spectral_forecast import schedules
 from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
+from spectral_forecast.cli.output import Output, add_json
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -30,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_at(parser)
     add("--ridge", type=float, default=1e-4, metavar="X", help="penalty of the weights (default 0.0001)")
     add("--predict", type=int, nargs="+", metavar="N", help="evaluations to predict (default 16, 20 and 28 %% of all)")
+    add_json(parser)
     add_call(parser)
     add_loading(parser.add_argument_group("loading"))
 
 
 def run(options: argparse.Namespace) -> int:
     """Record, and print what the profile predicts; 1 where a run has failed."""
-    said = of_job(options)
+    said, output = of_job(options), Output(options)
     from spectral_forecast.adapters.diffusers.profiling import make_profile, predictions
     from spectral_forecast.adapters.diffusers.sampling import Job
     from spectral_forecast.benchmarks.tables import markdown
@@ -48,11 +51,21 @@ def run(options: argparse.Namespace) -> int:
         print(f"spectral-forecast profile: run {number} failed: {error}", file=sys.stderr)
     if outcome.profile is not None:
         told, count = outcome.profile.settings, outcome.profile.times.size
-        print(f"{told['runs']} runs of {count} steps: {told['at']} of {told['network']}, {told['scheduler']}\n")
+        output.say(f"{told['runs']} runs of {count} steps: {told['at']} of {told['network']}, {told['scheduler']}\n")
         lines = [["evaluations", "schedule", "predicted error"]]
-        for item in predictions(outcome.profile, options.predict or sorted({round(s * count) or 1 for s in _SHARES})):
+        expected = predictions(outcome.profile, options.predict or sorted({round(s * count) or 1 for s in _SHARES}))
+        for item in expected:
             error = "–" if item.error is None else f"{100 * item.error:.2f} %"
             lines.append([str(item.evaluations), schedules.steps(item.evaluate), error])
-        print(markdown(lines))
-        print(f"\nwrote {outcome.path}", flush=True)
+        output.say(markdown(lines))
+        output.say(f"\nwrote {outcome.path}")
+        output.emit(
+            {
+                "path": str(outcome.path),
+                "settings": told,
+                "steps": count,
+                "predictions": [asdict(item) | {"evaluate": item.evaluate.tolist()} for item in expected],
+                "failed": outcome.failed,
+            }
+        )
     return 1 if outcome.failed else 0

@@ -5,9 +5,11 @@ A run that was stopped goes on where it was. Processes started by `accelerate la
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
+from spectral_forecast.cli.output import Output, add_json
 from spectral_forecast.cli.rule import add_rule, rule
 from spectral_forecast.forecasters import LinearRule, Profile
 
@@ -25,9 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", metavar="OUT", type=Path, help="folder for the results, or one to go on with")
     add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
     add("--evaluations", type=int, default=0, metavar="N", help="evaluate so many of them (default 0: the full run)")
+    add("--tolerance", metavar="X", help='or as many as this error takes: 0.03, "30 dB"')
+    add("--grid", type=int, metavar="N", help="forecast on a grid of so many steps")
     add_at(parser)
     group = add_rule(parser, name=None, blend=0.5, mode="free")
     group.add_argument("--profile", metavar="NAME", help="the rule and the schedule of a profile, by name or path")
+    add_json(parser)
     add_call(parser)
     load = parser.add_argument_group("loading and writing")
     add_loading(load)
@@ -38,18 +43,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw, and say what was drawn; 1 where a prompt has failed."""
-    said, forecaster = of_job(options), _forecaster(options)
+    said, forecaster, output = of_job(options), _forecaster(options), Output(options)
     from spectral_forecast.adapters.diffusers.sampling import Job, sample
 
     quiet()
-    more = {word: getattr(options, word) for word in ("evaluations", "mp4", "out")}
+    more = {word: getattr(options, word) for word in ("evaluations", "grid", "mp4", "out")}
+    more["tolerance"] = _tolerance(options.tolerance)
     outcome = sample(Job(**said, **more, forecaster=forecaster))
     who = f"process {outcome.process} of {outcome.processes}: " if outcome.processes > 1 else ""
     counts = f"{len(outcome.drawn)} drawn, {len(outcome.there)} were there, {len(outcome.failed)} failed"
-    print(f"{who}{counts}; {options.out}", flush=True)
+    output.say(f"{who}{counts}; {options.out}")
     for name, error in outcome.failed.items():
         print(f"spectral-forecast sample: {name} failed: {error}", file=sys.stderr)
+    output.emit({"out": str(options.out)} | asdict(outcome))
     return 1 if outcome.failed else 0
+
+
+def _tolerance(text: str | None) -> float | str | None:
+    """A number, or a text with its unit."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _forecaster(options: argparse.Namespace) -> LinearRule | None:

@@ -24,6 +24,8 @@ from spectral_forecast.adapters.diffusers.sampling.call import arguments, own_ar
 from spectral_forecast.adapters.diffusers.sampling.files import read_json, write_json, write_picture, write_video
 from spectral_forecast.adapters.diffusers.sampling.job import (
     Job,
+    accelerated,
+    check_budget,
     check_folder,
     device_kind,
     said,
@@ -83,8 +85,7 @@ def sample(job: Job) -> Outcome:
     """
     if job.batch < 1:
         raise ValueError(f"`batch` is {job.batch}; write 1 or more.")
-    if job.evaluations < 0:
-        raise ValueError(f"`evaluations` is {job.evaluations}; write 1 or more, or 0 for the full run.")
+    check_budget(job)
     prompts = read_prompts(job.prompts)
     folder_or_name = source(job.pipeline)
     if job.mp4 is not None and not all(map(importlib.util.find_spec, ("imageio", "imageio_ffmpeg"))):
@@ -101,12 +102,13 @@ def sample(job: Job) -> Outcome:
     if todo:
         pipe = load(folder_or_name, job.variant, dtype, job.device or kind, share)
         calls = [arguments(pipe, group, said(job)) for group in todo]
-        if job.evaluations:
-            accelerate(pipe, evaluations=job.evaluations, forecaster=job.forecaster, at=job.at)
+        if accelerated(job):
+            budget = {"evaluations": job.evaluations or None, "tolerance": job.tolerance, "grid": job.grid}
+            accelerate(pipe, **budget, forecaster=job.forecaster, at=job.at)
         job.out.mkdir(parents=True, exist_ok=True)
         write_json(job.out / "settings.json", wanted, f".{share.index}.part")
         _draw(job, pipe, list(zip(todo, calls, strict=True)), outcome)
-        if job.evaluations:
+        if accelerated(job):
             restore(pipe)
     share.wait()
     return outcome
@@ -176,7 +178,7 @@ def _results(output: Any, count: int) -> tuple[list[Any], bool]:
 
 def _statistics(job: Job, pipe: DiffusionPipeline, seconds: float) -> dict[str, Any]:
     """What is noted of a call."""
-    done = report(pipe).as_dict() if job.evaluations else None
+    done = report(pipe).as_dict() if accelerated(job) else None
     scheduler = getattr(pipe, "scheduler", None)
     timesteps = getattr(scheduler, "timesteps", None)
     steps = None if timesteps is None else len(timesteps)  # Heun's method evaluates at each of its twice as many

@@ -12,8 +12,9 @@ import torch
 from spectral_forecast import LinearForecaster
 from spectral_forecast.adapters.diffusers.sampling.files import read_json
 from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt
+from spectral_forecast.tolerance import relative_error
 
-__all__ = ["Job", "check_folder", "device_kind", "said", "seed_of", "settings", "source"]
+__all__ = ["Job", "accelerated", "check_budget", "check_folder", "device_kind", "said", "seed_of", "settings", "source"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Job:
         Steps of a run; without it, the pipeline's own.
     evaluations : int
         Steps at which the network runs; 0 for all of them, without `accelerate`.
+    tolerance : float or str, optional
+        Instead of ``evaluations``: the relative error of the sample, as in `accelerate`.
+    grid : int, optional
+        As in `accelerate`.
     forecaster, at
         As in `accelerate`.
     guidance : float, optional
@@ -61,6 +66,8 @@ class Job:
     out: Path
     steps: int | None = None
     evaluations: int = 0
+    tolerance: float | str | None = None
+    grid: int | None = None
     forecaster: LinearForecaster | None = None
     at: Literal["output", "features"] = "output"
     guidance: float | None = None
@@ -74,6 +81,25 @@ class Job:
     variant: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     mp4: int | None = None
+
+
+def accelerated(job: Job) -> bool:
+    """Whether some steps are to be forecast."""
+    return bool(job.evaluations) or job.tolerance is not None
+
+
+def check_budget(job: Job) -> None:
+    """Refuse what says how many steps to evaluate twice or not at all."""
+    if job.evaluations < 0:
+        raise ValueError(f"`evaluations` is {job.evaluations}; write 1 or more, or 0 for the full run.")
+    if job.tolerance is not None:
+        relative_error(job.tolerance)
+        if job.evaluations:
+            raise ValueError("`evaluations` and `tolerance` are two budgets; write one.")
+        if job.forecaster is not None:
+            raise ValueError("`tolerance` goes with the default forecaster; write `evaluations`.")
+    if job.grid is not None and not accelerated(job):
+        raise ValueError("`grid` goes with `evaluations` or `tolerance`; write how many steps to evaluate.")
 
 
 def said(job: Job) -> dict[str, Any]:
@@ -114,7 +140,9 @@ def settings(job: Job, prompts: list[Prompt], kind: str, dtype: str) -> dict[str
     text = json.dumps([asdict(prompt) for prompt in prompts], sort_keys=True)
     found |= {"dtype": dtype, "device": kind, "options": dict(job.options)}
     found |= {"prompts": len(prompts), "prompts_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    if job.evaluations:
+    # Folders that were written before there were these two hold nothing of them.
+    found = {name: value for name, value in found.items() if name not in ("tolerance", "grid") or value is not None}
+    if accelerated(job):
         found |= {"forecaster": repr(job.forecaster), "at": job.at}
     return dict(json.loads(json.dumps(found)))
 
