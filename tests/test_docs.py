@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,34 @@ def test_a_script_is_a_page(extensions, tmp_path):
     page, _ = build(tmp_path)
     assert "<h1>Title" in page
     assert "Not shown" not in page
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    """As GitHub shows the pages; that they do so in the site, Sphinx checks."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_page_says_what_it_is_about_first():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(("# ", "```{include}")), page
+
+
+def test_the_version_is_said_once_and_cited_alike():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {project['version']} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_site_is_built_before_the_tests():
+    steps = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [step for step in steps if step.startswith("make")] == ["make lint", "make docs", "make test"]
+    assert " -W " in (ROOT / "Makefile").read_text()
+    assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
