@@ -15,4 +15,5 @@ collect_ignore = (
     if find_spec("triton")
     else [f"{place}/_session/kernels.py" for place in ("adapters", "spectral_forecast/adapters")]
 )
-collect_ignore_glob = ["docs/*.py"]  # the site's own, and examples, which tests/test_examples.py runs as scripts
+# The site's own; the examples, which tests/test_examples.py runs as scripts; a program with mistakes in its types.
+collect_ignore_glob = ["docs/*.py", "tests/data/*.py"]
