@@ -3,6 +3,8 @@
 import ast
 import importlib
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,22 @@ def test_wrong_words_get_the_right_ones(capsys, arguments, message):
         main(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_commands_on_the_pages_are_commands():
+    """Each console block's line, and each whole command in a sentence, is one that the parser takes."""
+    lines = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```(?:console|sh)\n(.*?)```", text, flags=re.DOTALL):
+            lines += re.findall(r"^\$ (spectral-forecast .*)$", block, flags=re.MULTILINE)
+        lines += re.findall(r"`(spectral-forecast (?:demo|plan|bounds|models|bench|completion)[^`]*)`", text)
+    assert len(lines) > 15
+    for line in lines:
+        words = shlex.split(" ".join(line.split()))[1:]
+        if words[1:] != ["--help"]:
+            options, rest = parser().parse_known_args(words)
+            assert not rest or options.command == "bench", line
 
 
 def test_a_file_that_cannot_be_written(capsys, tmp_path):
