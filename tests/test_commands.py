@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,13 @@ def test_completion(capsys):
     assert completed("pl") == {"plan"}
     assert {"--steps", "--json"} <= completed("plan --")
     assert completed("plan --forecaster tay") == {"taylorseer"}
+
+
+def test_a_benchmark_without_its_packages_writes_nothing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, _=find_spec: None if name == "sklearn" else _(name))
+    assert main(["bench", "quality", "--out", str(tmp_path / "out")]) == 1
+    assert "sklearn is not installed; write `pip install 'spectral-forecast[demo]'`" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_completion_without_its_package(capsys, monkeypatch):

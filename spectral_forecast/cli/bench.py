@@ -33,6 +33,7 @@ class Benchmark(NamedTuple):
     takes: str
     options: tuple[str, ...]
     rows: str = ""  # its JSON, in the folder
+    needs: tuple[str, ...] = ("torch", "diffusers", "sklearn", "tqdm")
 
 
 BENCHMARKS = {
@@ -73,9 +74,9 @@ BENCHMARKS = {
         "supported.json",
     ),
     "comparison": Benchmark(
-        "comparison", "what do the rules keep and amplify?", "a second", ("--out", "{out}/comparison.md")
+        "comparison", "what do the rules keep and amplify?", "a second", ("--out", "{out}/comparison.md"), needs=()
     ),
-    "speed": Benchmark("speed", "what does forecasting cost, in time and memory?", "minutes", ()),
+    "speed": Benchmark("speed", "what does forecasting cost, in time and memory?", "minutes", (), needs=("torch",)),
 }
 
 
@@ -94,6 +95,9 @@ def run(options: argparse.Namespace) -> int:
         if options.rest:
             raise ValueError(f"`{options.rest[0]}` goes with a benchmark's name; write one of {', '.join(_there())}.")
         return _list(output)
+    for package in BENCHMARKS[options.name].needs:
+        if importlib.util.find_spec(package) is None:  # said before anything is written
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     chosen, out = BENCHMARKS[options.name], options.out or Path("out/bench") / options.name
     out.mkdir(parents=True, exist_ok=True)
     named = [word.format(out=out) for word in chosen.options]
