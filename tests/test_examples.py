@@ -36,7 +36,7 @@ def test_an_example_prints_what_its_page_shows(name, tmp_path):
     (words, numbers), (shown, expected) = parts(done.stdout), parts((FOLDER / "output" / f"{name}.txt").read_text())
     assert words == shown
     # Samples of a network differ in their last digits between machines, and the small errors shown are of samples.
-    assert numbers == pytest.approx(expected, rel=0.05, abs=1e-3)
+    assert numbers == pytest.approx(expected, rel=0.1, abs=1e-3)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,7 +32,7 @@ fast = draw()
 told = report(pipe)
 print(told.line)
 print("evaluated:", schedules.steps(schedules.mask(told.steps, told.evaluated["cond"])))
-print(f"largest error of a forecast that was replaced: {max(e for e in told.errors['cond'] if e is not None):.2f}")
+print(f"largest error of a forecast that was replaced: {max(e for e in told.errors['cond'] if e is not None):.1f}")
 print("odd:", told.events)
 restore(pipe)
 
