@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from spectral_forecast import Plan, bounds, make_plan, schedules, spectrum
-from spectral_forecast.benchmarks import known, supported
+from spectral_forecast.benchmarks import demo, known, supported
 from spectral_forecast.benchmarks.listing import UNTIMED, scheduler_limits
 from spectral_forecast.benchmarks.models import MODELS
 from spectral_forecast.cli import bench, main, parser
@@ -192,6 +192,20 @@ def test_benchmarks_take_the_options_that_they_are_given(capsys, monkeypatch, na
         module.main()
     help_ = capsys.readouterr().out
     assert all(word in help_ for word in one.options if word.startswith("--"))
+
+
+def test_the_demo_tells_its_numbers(capsys, monkeypatch, tmp_path):
+    rows = [demo.Method("full run: Euler"), demo.Method("our default", default=14, at="output")]
+    monkeypatch.setattr(demo, "COUNT", 2)
+    monkeypatch.setattr(demo, "methods", lambda: rows)
+    full, ours = told(capsys, "demo", "--out", str(tmp_path), "--repeats", "1")
+    assert (full["evaluations"], full["speedup"], full["psnr"], full["beta"]) == (50, 1.0, None, None)
+    assert (ours["method"], ours["evaluations"]) == ("our default", 14)
+    table = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"| {ours['psnr']:.1f} |" in " ".join(table.split())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("report.json", "report.md", "samples.png", "error_by_step.png"),
+    }
 
 
 def test_completion(capsys):
