@@ -76,7 +76,14 @@ BENCHMARKS = {
     "comparison": Benchmark(
         "comparison", "what do the rules keep and amplify?", "a second", ("--out", "{out}/comparison.md"), needs=()
     ),
-    "speed": Benchmark("speed", "what does forecasting cost, in time and memory?", "minutes", (), needs=("torch",)),
+    "speed": Benchmark(
+        "speed",
+        "what does forecasting cost, in time and memory?",
+        "minutes",
+        ("--out", "{out}", "--results", "{out}/speed.json"),
+        "speed.json",
+        needs=("torch", "diffusers", "matplotlib"),
+    ),
 }
 
 
