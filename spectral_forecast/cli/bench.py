@@ -76,6 +76,13 @@ BENCHMARKS = {
     "comparison": Benchmark(
         "comparison", "what do the rules keep and amplify?", "a second", ("--out", "{out}/comparison.md"), needs=()
     ),
+    "memory": Benchmark(
+        "memory",
+        "what do kept features take, and what does bounding it cost?",
+        "minutes",
+        ("--out", "{out}/memory.md", "--rows", "{out}/memory.json"),
+        "memory.json",
+    ),
     "speed": Benchmark(
         "speed",
         "what does forecasting cost, in time and memory?",
