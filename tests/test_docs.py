@@ -47,11 +47,11 @@ def test_a_name_on_no_page_is_told(tmp_path):
         "# A page\n\n```{eval-rst}\n.. currentmodule:: spectral_forecast\n\n.. autoclass:: Newton\n```\n"
     )
     _, warned = build(tmp_path, nitpicky=True, default_role="py:obj")
-    assert "public, but on no page: spectral_forecast.Reuse\n" in warned
-    assert "spectral_forecast.Newton\n" not in warned
+    assert "public, but on no page: spectral_forecast.Reuse; add it below docs/api\n" in warned
+    assert "spectral_forecast.Newton;" not in warned
     # The same class by another name needs no second entry.
-    assert "spectral_forecast.forecasters.polynomial.Newton\n" not in warned
-    assert "spectral_forecast.forecasters.polynomial.Reuse\n" in warned
+    assert "spectral_forecast.forecasters.polynomial.Newton;" not in warned
+    assert "spectral_forecast.forecasters.polynomial.Reuse;" in warned
 
 
 def test_nothing_is_missing_where_everything_is_there(extensions):

@@ -92,6 +92,6 @@ def _give_back(app: Sphinx, what: str, name: str, value: Any, options: Any, line
 def _check(app: Sphinx, env: BuildEnvironment) -> None:
     log = logging.getLogger(__name__)
     for name in missing(set(env.domains.python_domain.objects)):
-        log.warning("public, but on no page: %s", name)
+        log.warning("public, but on no page: %s; add it below docs/api", name)
     for name in undescribed():
         log.warning("public, but without a docstring: %s", name)

@@ -83,6 +83,7 @@ BENCHMARKS = {
         ("--out", "{out}/memory.md", "--rows", "{out}/memory.json"),
         "memory.json",
     ),
+    "serving": Benchmark("serving", "what does a server gain, that batches requests?", "minutes", ()),
     "speed": Benchmark(
         "speed",
         "what does forecasting cost, in time and memory?",
