@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 __all__ = ["CHUNK", "centred_products", "errors", "small_sum", "weighted_sum"]
 
 BAGS = (torch.bfloat16, torch.float16, torch.float32)
-SMALLEST, LARGEST = 64, 8192  # elements of a block
-SEGMENT = 2**20  # elements that are summed at a time: what is written stays in the cache until it is copied
+SMALLEST, LARGEST = 64, 2048  # elements of a block
+WHOLE = 2**24  # elements of a sum that is made at once
+SEGMENT = 2**21  # elements of larger ones at a time: what is written stays in the cache until it is copied
 CHUNK = 2**18  # of all rows together, that are converted at a time
 PARTS = 3  # bfloat16 has 8 bits, float32 24
 
@@ -32,25 +33,41 @@ def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
     return sums
 
 
-def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], out: torch.Tensor) -> torch.Tensor:
-    """Write the weighted sum of ``rows`` (K, n), which are contiguous, to ``out`` (n,), and return it.
+def weighted_sum(
+    rows: torch.Tensor,
+    weights: NDArray[np.float64],
+    out: torch.Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Return the weighted sum (n,) of ``rows`` (K, n).
 
     Parameters
     ----------
     rows : Tensor, shape (K, n)
         On the CPU, of a floating dtype; a row is contiguous. Rows of weight 0 are not read.
     weights : ndarray, shape (K,)
-    out : Tensor, shape (n,)
-        Contiguous, of any floating dtype.
+    out : Tensor, shape (n,), optional
+        Where to write it: contiguous, of any floating dtype.
+    dtype : torch.dtype, optional
+        Of the sum without ``out``; by default that of the rows.
     """
-    used = np.flatnonzero(weights)
+    used, size = np.flatnonzero(weights), rows.shape[1]
+    dtype = (dtype or rows.dtype) if out is None else out.dtype
+    block = _block(size, rows.stride(0), rows.storage_offset())
+    factors = _factors(weights[used], rows.dtype) if block and used.size and rows.dtype == dtype else None
+    if factors is not None and out is None and size <= WHOLE:
+        return _bags(rows, block, tuple(used.tolist()), factors, begin=0, count=size // block).view(-1)
+    out = torch.empty(size, dtype=dtype) if out is None else out
     if used.size == 0:
         return out.zero_()
-    block = _block(rows.shape[1], rows.stride(0), rows.storage_offset())
-    factors = _factors(weights[used], rows.dtype) if block and rows.dtype == out.dtype else None
     if factors is None:
         return _by_chunks(rows, used, weights[used], out)
-    return _by_bags(rows, block, tuple(used.tolist()), factors, out)
+    written, step = out.view(-1, block), SEGMENT // block
+    for begin in range(0, len(written), step):
+        count = min(step, len(written) - begin)
+        written[begin : begin + count] = _bags(rows, block, tuple(used.tolist()), factors, begin=begin, count=count)
+    return out
 
 
 def errors(
@@ -82,31 +99,25 @@ def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Te
     return sums.numpy()
 
 
-def _by_bags(
-    rows: torch.Tensor, block: int, used: tuple[int, ...], factors: torch.Tensor, out: torch.Tensor
+def _bags(
+    rows: torch.Tensor, block: int, used: tuple[int, ...], factors: torch.Tensor, *, begin: int, count: int
 ) -> torch.Tensor:
-    count, stride = rows.shape[1] // block, rows.stride(0) // block
-    segment = max(1, min(count, SEGMENT // block))
-    indices, offsets = _indices(used, stride, segment, len(factors) // len(used))
-    scale = factors.repeat(segment)
+    """Return the sums of ``count`` blocks from the one at ``begin`` on, (count, block)."""
+    blocks, stride = rows.shape[1] // block, rows.stride(0) // block
+    indices, offsets = _indices(used, stride, count, len(factors) // len(used))
     # From the first row's first block to the last row's last.
-    table = rows.as_strided(((rows.shape[0] - 1) * stride + count, block), (block, 1))
-    written = out.view(count, block)
-    for begin in range(0, count, segment):
-        blocks = min(segment, count - begin)
-        terms = blocks * len(factors)
-        written[begin : begin + blocks] = torch.nn.functional.embedding_bag(
-            indices[:terms],
-            table[begin:],
-            offsets[: blocks + 1],
-            mode="sum",
-            per_sample_weights=scale[:terms],
-            include_last_offset=True,
-        )
-    return out
+    table = rows.as_strided(((rows.shape[0] - 1) * stride + blocks, block), (block, 1))
+    return torch.nn.functional.embedding_bag(
+        indices,
+        table[begin:],
+        offsets,
+        mode="sum",
+        per_sample_weights=factors.repeat(count),
+        include_last_offset=True,
+    )
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _indices(used: tuple[int, ...], stride: int, blocks: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Which blocks of the table make up each of ``blocks`` sums, one after another, and where each sum begins."""
     bag = torch.tensor(used).repeat_interleave(parts) * stride

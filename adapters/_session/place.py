@@ -151,9 +151,14 @@ def finite(tensors: Sequence[torch.Tensor]) -> bool:
 
 def magnitude(tensors: Sequence[torch.Tensor]) -> float:
     """Return the largest absolute value in tensors; infinity where a number is not finite. Each is read once."""
-    bounds = [torch.stack(torch.aminmax(x.detach())).to(torch.float64) for x in tensors if x.numel()]
+    bounds = [_whole(torch.stack(torch.aminmax(x.detach()))).to(torch.float64) for x in tensors if x.numel()]
     extremes = torch.cat([pair.to(bounds[0].device) for pair in bounds]).tolist() if bounds else []  # waits once
     return max(map(abs, extremes), default=0.0) if all(map(math.isfinite, extremes)) else math.inf
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The plain tensor that a `DTensor` is a part of."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def agree(one: Any, other: Any) -> bool:
