@@ -1,0 +1,145 @@
+"""What do a forecast, a kept evaluation and a row of inner products cost? Bytes, seconds, share of a copy's speed."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psutil
+import torch
+from tqdm import tqdm
+
+from spectral_forecast.benchmarks.speed.methods import OWN, Method
+from spectral_forecast.benchmarks.speed.peers import PEERS, RELEASED
+from spectral_forecast.benchmarks.speed.state import Cell, State
+from spectral_forecast.benchmarks.speed.timing import Task, Times, interleaved
+
+__all__ = ["CELLS", "QUICK", "measure"]
+
+SIZES = (10**4, 10**5, 10**6, 10**7, 5 * 10**7, 2 * 10**8)
+CELLS = (
+    *(Cell(size, kept, "bfloat16") for size in SIZES for kept in (2, 6, 14)),
+    *(Cell(10**7, kept, "bfloat16") for kept in (4, 8, 10, 12)),
+    *(Cell(size, kept, "float32") for size in SIZES[1:-1] for kept in (2, 14)),
+)
+QUICK = (Cell(10**4, 2, "bfloat16"), Cell(10**4, 14, "bfloat16"))
+COPY = 2**28  # bytes of the tensor that is copied, far more than caches hold
+
+
+def measure(
+    cells: Sequence[Cell], device: torch.device, *, cap: float, seconds: float, copy: int = COPY
+) -> dict[str, Any]:
+    """Time every method in every cell, in turns with a copy.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    device : torch.device
+    cap : float
+        Bytes of the largest ring.
+    seconds : float
+        For the rounds of one cell; three rounds are made anyway.
+    copy : int
+        Bytes of the tensor that is copied.
+
+    Returns
+    -------
+    dict
+        "rows": for each method and cell the median ``seconds``, the ``bytes`` that must move, the ``fraction`` of the
+        copy's bytes per second (median over rounds) and ``over``, how often it fits into the released arithmetic's
+        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell.
+    """
+    rows: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    speeds: list[float] = []
+    largest = {dtype: max(cell.kept for cell in cells if cell.dtype == dtype) for dtype in {c.dtype for c in cells}}
+    for cell in tqdm(sorted(cells, key=lambda cell: cell.ring), desc="contraction", unit="cell"):
+        if why := _too_large(cell, device, cap):
+            left_out.append(_named(cell) | {"method": "all", "why": why})
+            continue
+        timed = []
+        for method, reason in _chosen(cell, largest[cell.dtype], rows, _free(device, cap) - cell.ring):
+            if reason:
+                left_out.append(_named(cell) | {"method": method.key, "why": reason})
+            else:
+                timed.append(method)
+        found, speed = _cell(cell, timed, device, seconds, copy)
+        rows += found
+        speeds.append(speed)
+    return {"rows": rows, "left_out": left_out, "copy": speeds}
+
+
+def _cell(
+    cell: Cell, methods: Sequence[Method], device: torch.device, seconds: float, copy: int
+) -> tuple[list[dict[str, Any]], float]:
+    state = State(cell, device)
+    source = torch.zeros(copy, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    tasks = {"copy": Task(lambda: target.copy_(source))} | {method.key: method.make(state) for method in methods}
+    times = interleaved(tasks, device, seconds=seconds)
+    released: Times | None = times.get(f"forecast: {RELEASED}")
+    rows = []
+    for method in methods:
+        moved = method.moves.bytes(cell)
+        own = times[method.key]
+        row = _named(cell) | {"method": method.name, "what": method.what, "ours": method.ours}
+        row |= {"seconds": _round(own.median), "bytes": moved, "rounds": len(own.seconds)}
+        row["fraction"] = _round(moved / (2.0 * copy) * times["copy"].over(own))
+        if released is not None and method.what == "forecast":
+            row["over"] = _round(released.over(own))
+        rows.append(row)
+    return rows, _round(2.0 * copy / statistics.median(times["copy"].seconds))
+
+
+def _chosen(cell: Cell, most: int, rows: list[dict[str, Any]], free: float) -> Iterator[tuple[Method, str]]:
+    """The methods that a cell has, each with the reason why it is left out there."""
+    held = 0
+    for method in (*OWN, *PEERS):
+        if cell.dtype not in method.dtypes or (not method.grows and cell.kept != most):
+            continue
+        need = method.holds.bytes(cell)
+        peak = need + method.works.bytes(cell)
+        took = _expected(cell, method, rows)
+        if held + peak > free:
+            yield method, f"it needs {_gib(held + peak)} beside the ring, and {_gib(free)} are there"
+        elif took > method.patience:
+            yield method, f"it would take {took:.0f} s a call, and {method.patience:g} s are allowed"
+        else:
+            held += need
+            yield method, ""
+
+
+def _expected(cell: Cell, method: Method, rows: list[dict[str, Any]]) -> float:
+    """Seconds that a method will take, if they grow with its bytes; 0 where nothing is known."""
+    known = [
+        row["seconds"] * method.moves.bytes(cell) / row["bytes"]
+        for row in rows
+        if (row["method"], row["what"], row["dtype"]) == (method.name, method.what, cell.dtype)
+    ]
+    return known[-1] if known else 0.0
+
+
+def _too_large(cell: Cell, device: torch.device, cap: float) -> str:
+    if cell.ring > cap:
+        return f"a ring of {_gib(cell.ring)}, and {_gib(cap)} are allowed"
+    need = 1.5 * cell.ring + 12 * cell.size
+    if need > _free(device, cap):
+        return f"it needs {_gib(need)}, and {_gib(_free(device, cap))} are free"
+    return ""
+
+
+def _free(device: torch.device, cap: float) -> float:
+    """Bytes that may be used: four fifths of what is free, and three times the largest ring at the most."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return min(0.8 * free, 3.0 * cap)
+
+
+def _named(cell: Cell) -> dict[str, Any]:
+    return {"size": cell.size, "kept": cell.kept, "dtype": cell.dtype}
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")

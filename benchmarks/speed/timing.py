@@ -1,0 +1,97 @@
+"""How long does it take? Several tasks in turns, so that a slow moment of the machine meets all of them."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["Task", "Times", "interleaved", "wait"]
+
+SHORT = 2e-3  # seconds; what is shorter is repeated until it is not
+MOST = 50  # times
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is timed, and what is done before it each time and is not."""
+
+    run: Callable[[], object]
+    before: Callable[[], object] | None = None
+
+
+@dataclass
+class Times:
+    """Seconds of one task, round by round.
+
+    >>> Times([3.0, 1.0, 2.0]).median
+    2.0
+    >>> Times([3.0, 1.0, 2.0]).over(Times([1.0, 1.0, 1.0]))
+    2.0
+    """
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(self.seconds)
+
+    def over(self, other: "Times") -> float:
+        """Median of the ratios to another task, each of one round."""
+        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleaved(
+    tasks: Mapping[str, Task], device: torch.device, *, seconds: float, least: int = 3, most: int = 15
+) -> dict[str, Times]:
+    """Time tasks in turns: a round runs each once, or a short one several times.
+
+    Parameters
+    ----------
+    tasks : mapping of str to Task
+    device : torch.device
+        Where they run; an accelerator is waited for.
+    seconds : float
+        No round begins after that, but ``least`` rounds are run and no more than ``most``. One round before them is
+        not counted.
+
+    Returns
+    -------
+    dict of str to Times
+        Seconds of one run of each.
+    """
+    repeats = {name: _repeats(task, device) for name, task in tasks.items()}
+    times = {name: Times() for name in tasks}
+    begun = time.perf_counter()
+    for count in range(most):
+        if count >= least and time.perf_counter() - begun > seconds:
+            break
+        for name, task in tasks.items():
+            times[name].seconds.append(_once(task, device, repeats[name]))
+    return times
+
+
+def _once(task: Task, device: torch.device, repeats: int = 1) -> float:
+    if task.before is not None:
+        task.before()
+    wait(device)
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        task.run()
+    wait(device)
+    return (time.perf_counter() - begun) / repeats
+
+
+def _repeats(task: Task, device: torch.device) -> int:
+    """Warm up, and count how often a task is run for one number."""
+    if _once(task, device) > 10.0 * SHORT or task.before is not None:
+        return 1
+    return max(1, min(MOST, round(SHORT / max(_once(task, device), 1e-9))))
