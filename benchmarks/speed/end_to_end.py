@@ -1,0 +1,197 @@
+"""How much sooner is a whole run over? Full and accelerated runs in turns, their ratio as a share of N/evaluations."""
+
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import CacheMixin
+from tqdm import tqdm
+
+from spectral_forecast.benchmarks.speed.accelerations import (
+    ACCELERATIONS,
+    Acceleration,
+    Setting,
+    first_block_changes,
+)
+from spectral_forecast.benchmarks.speed.memory import Peak
+from spectral_forecast.benchmarks.speed.networks import Network
+from spectral_forecast.benchmarks.speed.timing import wait
+
+__all__ = ["Bench", "measure"]
+
+
+@dataclass
+class _Way:
+    """An acceleration with a number of evaluations, and what was measured of it."""
+
+    acceleration: Acceleration
+    setting: Setting
+    evaluated: int = 0
+    extra: int = 0
+    seconds: list[float] = field(default_factory=list)
+    report: Any = None
+
+    def run(self, bench: "Bench") -> float:
+        """Run accelerated; only the run is timed."""
+        with self.acceleration.put(bench.module, self.setting) as told:
+            seconds = bench.run()
+            self.report = told and told()
+        return seconds
+
+
+class Bench:
+    """A network with its sampler."""
+
+    def __init__(self, network: Network, device: torch.device, dtype: torch.dtype, steps: int) -> None:
+        self.network, self.device, self.steps = network, device, steps
+        self.module = network.build(device, dtype)
+        self.scheduler = network.scheduler()
+        self.dtype = torch.float32 if network.trained else dtype
+        self.noise = torch.randn(network.sample, generator=torch.Generator().manual_seed(0)).to(device, self.dtype)
+        self.conditions = network.conditions(self.noise)
+
+    @torch.no_grad()
+    def run(self, steps: int | None = None) -> float:
+        """Sample once, in other ``steps`` if asked for, and return the seconds that it took."""
+        self.scheduler.set_timesteps(self.steps if steps is None else steps, device=self.device)
+        x = self.noise
+        wait(self.device)
+        begun = time.perf_counter()
+        for t in self.scheduler.timesteps:
+            with self._context():
+                out = self.module(**self.conditions, **self.network.inputs(x, t), return_dict=False)[0]
+            x = self.scheduler.step(out, t, x, return_dict=False)[0]
+        wait(self.device)
+        return time.perf_counter() - begun
+
+    def _context(self) -> AbstractContextManager[Any]:
+        """What pipelines tell the caches of diffusers: which guidance branch it is."""
+        return self.module.cache_context("cond") if isinstance(self.module, CacheMixin) else nullcontext()
+
+    @contextmanager
+    def counted(self) -> Iterator[list[int]]:
+        """Count the evaluations: how often the last block's first linear layer runs, whatever skips the block."""
+        lists = [child for child in self.module.children() if isinstance(child, torch.nn.ModuleList)]
+        layers = [layer for layer in lists[-1][-1].modules() if isinstance(layer, torch.nn.Linear)]
+        count = [0]
+
+        def hook(*_: Any) -> None:
+            count[0] += 1
+
+        handle = layers[0].register_forward_hook(hook)
+        try:
+            yield count
+        finally:
+            handle.remove()
+
+
+def measure(
+    networks: Sequence[Network],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    budgets: Sequence[int] = (14, 10),
+    steps: int = 50,
+    rounds: int = 3,
+    compiled: bool = False,
+) -> dict[str, Any]:
+    """Sample with every network, in full and in every accelerated way, in turns.
+
+    Returns
+    -------
+    dict
+        "rows": for each network, way and budget the evaluations counted, the median ``seconds``, the median
+        ``speedup`` of one round's full run over it, and ``share``, the speed-up over N/evaluations. "left_out": what
+        does not go with a network, and why.
+    """
+    rows: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for network in tqdm(networks, desc="whole runs", unit="network"):
+        bench = Bench(network, device, dtype, steps)
+        ways, first = _warmed(bench, budgets, left_out)
+        full = _rounds(bench, ways, [first], rounds)
+        rows += [_row(bench, way, full, compiled=False) for way in ways]
+        if compiled:
+            full = _compiled(bench, ways, rounds)
+            rows += [_row(bench, way, full, compiled=True) for way in ways]
+        del bench, ways
+    return {"rows": rows, "left_out": left_out}
+
+
+def _warmed(bench: Bench, budgets: Sequence[int], left_out: list[dict[str, Any]]) -> tuple[list[_Way], float]:
+    """Run the first round: count evaluations, look at memory, and leave out what does not go."""
+    bench.run(steps=3)
+    with first_block_changes(bench.module) as residuals, Peak(bench.device) as full:
+        seconds = bench.run()
+    ways = []
+    for evaluations in budgets:
+        for acceleration in ACCELERATIONS:
+            way = _Way(acceleration, Setting(bench.steps, evaluations, bench.scheduler, residuals))
+            try:
+                with warnings.catch_warnings(), bench.counted() as count, Peak(bench.device) as peak:
+                    warnings.simplefilter("ignore")  # what they say is an event of the report
+                    way.seconds.append(way.run(bench))
+            except Exception as error:  # another package's, of any kind; the page tells it
+                words = str(error).strip().split("\n")[0]
+                missing = {"network": bench.network.name, "method": acceleration.name, "why": words}
+                left_out += [missing] if missing not in left_out else []
+                continue
+            way.evaluated, way.extra = count[0], peak.bytes - full.bytes
+            ways.append(way)
+    return ways, seconds
+
+
+def _rounds(bench: Bench, ways: Sequence[_Way], full: list[float], rounds: int) -> list[float]:
+    """Run the other rounds; return the seconds of all full runs."""
+    for _ in range(rounds - len(full)):
+        full = [*full, bench.run()]
+        for way in ways:
+            way.seconds.append(way.run(bench))
+    return full
+
+
+def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int) -> list[float]:
+    """Run all rounds once more, compiled."""
+    bench.module.compile()
+    bench.run()
+    for way in ways:
+        way.run(bench)
+        way.seconds = []
+    full = _rounds(bench, ways, [], rounds)
+    torch.compiler.reset()
+    return full
+
+
+def _row(bench: Bench, way: _Way, full: Sequence[float], *, compiled: bool) -> dict[str, Any]:
+    speedup = statistics.median(a / b for a, b in zip(full, way.seconds, strict=True))
+    row = {
+        "network": bench.network.name,
+        "large": bench.network.large,
+        "parameters": sum(part.numel() for part in bench.module.parameters()),
+        "dtype": str(bench.dtype).removeprefix("torch."),
+        "compiled": compiled,
+        "method": way.acceleration.name,
+        "ours": way.acceleration.ours,
+        "steps": bench.steps,
+        "budget": way.setting.evaluations,
+        "evaluated": way.evaluated,
+        "full": _round(statistics.median(full)),
+        "seconds": _round(statistics.median(way.seconds)),
+        "speedup": _round(speedup),
+        "share": _round(speedup * way.evaluated / bench.steps),
+        "rounds": len(full),
+        "extra": way.extra,
+    }
+    if way.report is not None:
+        row |= {"kept": way.report.peak_bytes, "forecasting": _round(way.report.seconds / way.seconds[-1])}
+        row["events"] = way.report.events
+    return row
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
