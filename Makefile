@@ -4,10 +4,11 @@
 #   make theory checks every statement on drawn cases and writes the report to out/theory
 #   make docs   builds the documentation site into out/docs; a warning is an error
 #   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
+#   make bench-speed measures what forecasting costs and writes docs/speed.md; 12 minutes on two cores, with nothing else
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory docs bench-quality test lint format clean
+.PHONY: demo theory docs bench-quality bench-speed test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -22,6 +23,9 @@ docs: .venv/ready
 
 bench-quality: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m spectral_forecast.benchmarks.quality
+
+bench-speed: .venv/ready
+	$(BIN)/python -m spectral_forecast.benchmarks.speed
 
 # Files are not split: the blocks of a Markdown page are one program.
 test: .venv/ready

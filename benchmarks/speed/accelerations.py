@@ -169,7 +169,7 @@ def _threshold(setting: Setting) -> float:
 
 @contextmanager
 def first_block_changes(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collect what the first block adds to the image's tokens at each call; every 61st number of it."""
+    """Collect what the first block adds to the image's tokens at each call; some 4096 numbers of it."""
     blocks = next((child for child in network.children() if isinstance(child, torch.nn.ModuleList)), None)
     residuals: list[torch.Tensor] = []
 
@@ -178,7 +178,8 @@ def first_block_changes(network: torch.nn.Module) -> Iterator[list[torch.Tensor]
         parts = [part for part in (out if isinstance(out, tuple) else (out,)) if isinstance(part, torch.Tensor)]
         after = [part for part in parts if before is not None and part.shape == before.shape]
         if after:
-            residuals.append((after[-1] - before).flatten()[::61].float())
+            stride = before.numel() // 4096 | 1  # odd, so that all channels are met
+            residuals.append((after[-1].flatten()[::stride] - before.flatten()[::stride]).float())
 
     handle = None if blocks is None else blocks[0].register_forward_hook(hook, with_kwargs=True)
     try:

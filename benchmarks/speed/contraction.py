@@ -46,7 +46,7 @@ def measure(
     dict
         "rows": for each method and cell the median ``seconds``, the ``bytes`` that must move, the ``fraction`` of the
         copy's bytes per second (median over rounds) and ``over``, how often it fits into the released arithmetic's
-        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell.
+        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell; "copied": of how many.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ def measure(
         found, speed = _cell(cell, timed, device, seconds, copy)
         rows += found
         speeds.append(speed)
-    return {"rows": rows, "left_out": left_out, "copy": speeds}
+    return {"rows": rows, "left_out": left_out, "copy": speeds, "copied": copy}
 
 
 def _cell(

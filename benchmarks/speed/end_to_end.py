@@ -58,6 +58,8 @@ class Bench:
     @torch.no_grad()
     def run(self, steps: int | None = None) -> float:
         """Sample once, in other ``steps`` if asked for, and return the seconds that it took."""
+        if isinstance(self.module, CacheMixin):
+            self.module._reset_stateful_cache()  # as pipelines do when they are through
         self.scheduler.set_timesteps(self.steps if steps is None else steps, device=self.device)
         x = self.noise
         wait(self.device)
@@ -98,9 +100,9 @@ def measure(
     budgets: Sequence[int] = (14, 10),
     steps: int = 50,
     rounds: int = 3,
-    compiled: bool = False,
+    backend: str | None = None,
 ) -> dict[str, Any]:
-    """Sample with every network, in full and in every accelerated way, in turns.
+    """Sample with every network, in full and in every accelerated way, in turns; with a ``backend`` compiled, too.
 
     Returns
     -------
@@ -116,8 +118,8 @@ def measure(
         ways, first = _warmed(bench, budgets, left_out)
         full = _rounds(bench, ways, [first], rounds)
         rows += [_row(bench, way, full, compiled=False) for way in ways]
-        if compiled:
-            full = _compiled(bench, ways, rounds)
+        if backend is not None:
+            full = _compiled(bench, ways, rounds, backend)
             rows += [_row(bench, way, full, compiled=True) for way in ways]
         del bench, ways
     return {"rows": rows, "left_out": left_out}
@@ -155,14 +157,18 @@ def _rounds(bench: Bench, ways: Sequence[_Way], full: list[float], rounds: int) 
     return full
 
 
-def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int) -> list[float]:
-    """Run all rounds once more, compiled."""
-    bench.module.compile()
+def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int, backend: str) -> list[float]:
+    """Run all rounds once more, compiled; one way after the other, since each change of a network compiles it anew."""
+    torch.compiler.reset()
+    bench.module.compile(backend=backend)
     bench.run()
+    full = [bench.run() for _ in range(rounds)]
     for way in ways:
-        way.run(bench)
-        way.seconds = []
-    full = _rounds(bench, ways, [], rounds)
+        torch.compiler.reset()
+        with way.acceleration.put(bench.module, way.setting) as told:
+            bench.run()
+            way.seconds = [bench.run() for _ in range(rounds)]
+            way.report = told and told()
     torch.compiler.reset()
     return full
 

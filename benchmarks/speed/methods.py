@@ -68,7 +68,7 @@ class Method:
     grows: bool = True
     ours: bool = False
     dtypes: tuple[str, ...] = ("bfloat16", "float32")
-    patience: float = 2.0
+    patience: float = 1.0
 
     @property
     def key(self) -> str:

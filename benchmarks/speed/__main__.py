@@ -1,0 +1,117 @@
+"""Measure contraction, planning and whole runs, and write results, pictures and page; or compare results."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "ERROR")  # read when it is imported
+
+import torch
+
+from spectral_forecast.benchmarks.speed import contraction, end_to_end, machine, networks, planning
+from spectral_forecast.benchmarks.speed.compare import TOLERANCES, compare, told
+from spectral_forecast.benchmarks.speed.figures import pictures
+from spectral_forecast.benchmarks.speed.page import RESULTS, page, stem
+
+PARTS = ("contraction", "planning", "runs")
+GIB = 2**30
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark, or compare; return the exit status."""
+    options = _options(arguments)
+    path = options.results or RESULTS / f"{stem(options.device)}.json"
+    if options.compare is not None:
+        old, new = (json.loads(file.read_text()) for file in (options.compare, path))
+        worse, common = compare(old, new)
+        print(told(worse, common, old, new))
+        return 1 if worse else 0
+    results = _known(path, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for part in options.only or (PARTS if options.networks is None else ("runs",)):
+        results = _measure(part, torch.device(options.device), options, results)
+        path.write_text(_lines(results))  # what is measured is kept if the rest is interrupted; `--only` goes on
+    pictures(results, options.out / "images", stem(options.device))
+    (options.out / f"{stem(options.device)}.md").write_text(page(results), encoding="utf-8")
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    tolerances = ", ".join(f"{name} {value:.0%}" for name, value in TOLERANCES.items()).replace("%", "%%")
+    parser = argparse.ArgumentParser(prog="python -m spectral_forecast.benchmarks.speed", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="where the page and its images go")
+    parser.add_argument("--results", type=Path, help="JSON of what was measured, by default the committed one")
+    parser.add_argument("--compare", type=Path, metavar="OLD", help=f"compare results with older ones: {tolerances}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
+    parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
+    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5 of small networks, 3 of large ones")
+    parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
+    parser.add_argument("--compile", nargs="?", const="inductor", metavar="BACKEND", help="sample compiled, too")
+    parser.add_argument("--quick", action="store_true", help="a few small cells and one small network")
+    return parser.parse_args(arguments)
+
+
+def _known(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The results that are kept where only a part is measured."""
+    if options.only is None and options.networks is None:
+        return {}
+    if not path.exists():
+        raise SystemExit("`--only` and `--networks` keep the other results, of which there are none; leave them out.")
+    return json.loads(path.read_text())
+
+
+def _measure(part: str, device: torch.device, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
+    """Return the results with a part measured anew."""
+    parts: dict[str, Callable[[], Any]] = {
+        "contraction": lambda: _contraction(device, options),
+        "planning": lambda: planning.measure(
+            steps=(20,) if options.quick else planning.STEPS, seconds=0.0 if options.quick else 5.0
+        ),
+        "runs": lambda: _runs(device, options, known.get("runs", {"rows": [], "left_out": []})),
+    }
+    begun, before = time.perf_counter(), machine.load()
+    found = parts[part]()
+    facts, kept = machine.describe(device), known.get("machine", {})
+    facts["load"] = kept.get("load", {}) | {part: [before, machine.load()]}
+    facts["seconds"] = kept.get("seconds", {}) | {part: round(time.perf_counter() - begun)}
+    return known | {part: found, "machine": facts}
+
+
+def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    cap = GIB * (options.ring_gib or (48.0 if device.type == "cuda" else 6.0))
+    if options.quick:
+        return contraction.measure(contraction.QUICK, device, cap=cap, seconds=0.0, copy=2**22)
+    return contraction.measure(contraction.CELLS, device, cap=cap, seconds=4.0)
+
+
+def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
+    if options.quick:
+        quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "backend": options.compile}
+        return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
+    large = networks.LARGE if device.type == "cuda" else networks.MIDDLING
+    everything = [(networks.SMALL, torch.float32, 5), (large, torch.bfloat16, 3)]
+    names = [network.name for group, _, _ in everything for network in group]
+    wanted = options.networks or names
+    if unknown := set(wanted) - set(names):
+        raise SystemExit(f"`--networks` has {', '.join(sorted(unknown))}; write some of {', '.join(names)}.")
+    found = {key: [row for row in known[key] if row["network"] not in wanted] for key in known}
+    for group, dtype, rounds in everything:
+        chosen = [network for network in group if network.name in wanted]
+        new = end_to_end.measure(chosen, device, dtype, rounds=options.rounds or rounds, backend=options.compile)
+        found = {key: found[key] + new[key] for key in found}
+    return {key: sorted(rows, key=lambda row: names.index(row["network"])) for key, rows in found.items()}
+
+
+def _lines(results: dict[str, Any]) -> str:
+    """Return JSON with a row a line, so that a change of one shows."""
+    return json.dumps(results, separators=(",", ":")).replace('{"', '\n{"').lstrip() + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""On what was it measured? The facts that a later reader needs to judge the numbers."""
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import torch
+
+__all__ = ["describe", "load"]
+
+PACKAGES = ("torch", "diffusers", "cache-dit", "numpy", "scipy")
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return the device, its cores and threads, and the versions of what was measured."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "device": device.type,
+        "name": name,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def load() -> list[float]:
+    """Return how many processes wanted a core in the last 1, 5 and 15 minutes; this one is among them."""
+    return [round(value, 2) for value in os.getloadavg()]

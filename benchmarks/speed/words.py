@@ -1,0 +1,90 @@
+"""What does docs/speed.md say around its tables? Its sentences."""
+
+from spectral_forecast.benchmarks.speed.methods import OURS
+from spectral_forecast.benchmarks.speed.peers import RELEASED
+
+__all__ = [
+    "AGAIN",
+    "COMPARED",
+    "COPY",
+    "FORECAST",
+    "GPU",
+    "GRAM",
+    "HEAD",
+    "KEEP",
+    "KINDS",
+    "RUNS",
+]
+
+KINDS = {"fraction": "the share of a copy's speed", "over": "the ratio to Spectrum", "share": "that of N/evaluations"}
+
+HEAD = """\
+# {title}
+
+Written by `make bench-speed` from what it measured (benchmarks/results/{name}.json); do not edit by hand.
+
+{machine}
+
+- Times are medians of rounds, in each of which everything that is compared runs once, in turns. Ratios are medians of
+  the ratios within a round. What takes less than some milliseconds is repeated within a round.
+{copy}"""
+
+COPY = (
+    "- *A copy's speed* is that of copying {size:.0f} MiB, read and written, in the same rounds: {0:.1f} GB/s in the "
+    "median, {1:.1f} to {2:.1f}. A percentage is the bytes that an operation must read and write, each once, over the "
+    "time it takes and over this speed. Features that fit into the processor's caches can be above 100 %."
+)
+
+FORECAST = f"""\
+A forecast with weights on all K = {{kept}} kept features reads K rows and writes one. `{OURS}` is that alone; what the
+page's statements are about. The default rule, guarded linear extrapolation, reads two rows whatever K is. Of others:
+
+- "{RELEASED}" is the released Spectrum's arithmetic in our words (one matrix of the
+  features, ridge regression by Cholesky with F right-hand sides, everything but the factor in the features' dtype);
+  "predict again" is what a second forecast costs where the coefficients are kept. HiCache is restated, too.
+- diffusers' TaylorSeer and cache-dit's calibrators are those packages' own classes, called as their hooks call them.
+  cache-dit's DMD is timed with its fit, which the first forecast after an evaluation makes. They hold few features
+  whatever K is.
+- "BLAS" is one product of a vector and the matrix of features, with weights rounded to the features' dtype."""
+
+KEEP = """\
+`Run.keep` copies the feature into the ring. `GuardedRun.keep`, the default, also forecasts the step that was evaluated
+and measures by how much the forecast would have been off. "Spectrum: join" makes a new matrix."""
+
+GRAM = """\
+One inner product of the new feature with every kept one, of differences and summed in float64; "BLAS" is the plain
+product in the features' dtype, which loses small errors. Nothing in the default rule needs them."""
+
+RUNS = """\
+The measured speed-up over that which the evaluations promise, N/evaluations. Evaluations are counted inside the last
+block. Small models are trained ones, with 8 samples in a batch; the others have random weights, which does not change
+what a step takes. "kept" is the report's `peak_bytes`; "more memory" is the peak of the process above that of a full
+run, looked at every two milliseconds and good to some megabytes. diffusers' TaylorSeer runs in its lite mode, which
+skips all blocks; FirstBlockCache has the threshold that comes nearest to the evaluations along a full run; cache-dit
+skips all blocks but the first at steps that a mask names, with its own TaylorSeer. Compiled runs do not take turns,
+since each change of a network compiles it anew."""
+
+GPU = """\
+## On a GPU
+
+Not measured: no GPU was at hand. On a machine with one the same command runs FLUX.1-dev, SD3.5-Large, Wan2.1-14B (480 x
+832, 81 frames) and HunyuanVideo (the same size) with random weights in bfloat16 instead of the middling networks, and
+the cells above there, and writes a page of its own. The tests call all four with these inputs on PyTorch's "meta"
+device and count their parameters. `--networks` and `--rounds` divide it into shorter pieces."""
+
+AGAIN = """\
+## Has it become slower?
+
+```sh
+git show HEAD:benchmarks/results/speed.json > old.json
+make bench-speed
+python -m spectral_forecast.benchmarks.speed --compare old.json
+```
+
+"""
+
+COMPARED = (
+    "The last command compares ratios, which mean the same on machines of different speed, and fails if one of ours "
+    "got worse by more than {compared}. It compares features of {least:.0e} elements and more, and the large networks; "
+    "shorter times vary too much."
+)
