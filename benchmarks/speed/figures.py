@@ -10,6 +10,7 @@ __all__ = ["pictures"]
 
 LINES = (
     OURS,
+    "combine, on any array library",
     "GuardedRun.forecast, the default",
     RELEASED,
     AGAIN,

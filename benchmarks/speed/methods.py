@@ -11,7 +11,7 @@ from spectral_forecast.benchmarks.speed.timing import Task
 
 __all__ = ["ALL", "OURS", "OWN", "Amount", "Method"]
 
-OURS = "combine"  # the contraction that the page's statements are about
+OURS = "ring.sum"  # the contraction that the page's statements are about
 _HALF = ("bfloat16",)
 
 
@@ -76,21 +76,19 @@ class Method:
         return f"{self.what}: {self.name}"
 
 
+def _products(state: State) -> Task:
+    order = range(state.cell.kept)
+    return Task(lambda: state.kept.products(order, state.new))
+
+
 OWN = (
-    # The adapters' own ring is one more entry each, here, and then `OURS` is its name.
+    # A contraction that replaces the ring's is one more entry each, here, and then `OURS` is its name.
+    Method("ring.sum", "forecast", lambda state: Task(lambda: state.kept.sum(state.weights)), ALL, ours=True),
     Method(
-        "combine",
+        "combine, on any array library",
         "forecast",
         lambda state: Task(lambda: sf.combine(state.weights, list(state.ring))),
         ALL,
-        ours=True,
-    ),
-    Method(
-        "Run.forecast",
-        "forecast",
-        lambda state: Task(state.planned.forecast),
-        ALL,
-        holds=Amount(rings=1),
         ours=True,
         dtypes=_HALF,
     ),
@@ -100,26 +98,35 @@ OWN = (
         lambda state: Task(state.default.forecast),
         Amount(3),
         holds=Amount(2),
-        works=Amount(each=20),
         grows=False,
         ours=True,
     ),
-    Method("Run.keep", "keep", lambda state: Task(state.planned.keep), Amount(2), ours=True, dtypes=_HALF),
     Method(
-        "GuardedRun.keep, with the forecast's error",
+        "Run.keep", "keep", lambda state: Task(state.plain.keep), Amount(2), holds=Amount(2), grows=False, ours=True
+    ),
+    Method(
+        "GuardedRun.keep, the default, with errors",
         "keep",
         lambda state: Task(state.default.keep),
         Amount(4),
-        works=Amount(each=24),
         grows=False,
         ours=True,
     ),
     Method(
-        "gram.row",
+        "Run.keep, with the error of K weights",
+        "keep",
+        lambda state: Task(state.planned.keep),
+        Amount(rows=2, rings=1),
+        ours=True,
+    ),
+    Method("ring.products", "gram", _products, ALL, ours=True),
+    Method(
+        "gram.row, on any array library",
         "gram",
         lambda state: Task(lambda: gram.row(list(state.ring), state.new)),
         ALL,
         works=Amount(each=24),
         ours=True,
+        dtypes=_HALF,
     ),
 )

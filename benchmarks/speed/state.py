@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import spectral_forecast as sf
+from spectral_forecast.adapters._session.ring import TorchRing
 from spectral_forecast.benchmarks.speed.restated import Spectrum
 
 __all__ = ["Cell", "Keeping", "State"]
@@ -43,7 +44,10 @@ class State:
 
     Attributes
     ----------
+    kept : TorchRing
+        The adapters' own.
     ring : Tensor, shape (K, F)
+        Its rows.
     new : Tensor, shape (F,)
     times : ndarray, shape (K,)
         Of the kept rows, on [-1, 1]; the new one and the forecast are at ``t``.
@@ -55,22 +59,28 @@ class State:
         kind = getattr(torch, cell.dtype)
         source = torch.Generator(device).manual_seed(0)
         self.new = torch.randn(cell.size, device=device, generator=source, dtype=kind)
-        self.ring = torch.empty(cell.kept, cell.size, dtype=kind, device=device)
-        for k, row in enumerate(self.ring):  # multiples of one row take as long as others, and are made sooner
-            torch.mul(self.new, 1.0 - 0.01 * k, out=row)
+        self.kept = TorchRing(cell.kept)
+        for k in range(cell.kept):  # multiples of one row take as long as others, and are made sooner
+            self.kept.put(k, self.new * (1.0 - 0.01 * k))
+        self.ring = self.kept.rows
         self.times = -1.0 + 0.04 * np.arange(cell.kept)
         self.t = float(self.times[-1]) + 0.08
         self.weights = sf.Chebyshev(4, ridge=0.1).weights(self.times, self.t)
 
     @cached_property
     def planned(self) -> "Keeping":
-        """A run with the released rule's weights, which read every row."""
-        return Keeping(self, sf.Chebyshev(4, ridge=0.1), self.cell.kept, None)
+        """A run with the released rule's weights, which read every row; it writes the new feature into them all."""
+        return Keeping(self.new, sf.Chebyshev(4, ridge=0.1), self.kept, measure=True)
+
+    @cached_property
+    def plain(self) -> "Keeping":
+        """A run with linear extrapolation that measures nothing."""
+        return Keeping(self.new, sf.Newton(1), TorchRing(2))
 
     @cached_property
     def default(self) -> "Keeping":
         """A run as the adapters make it by default: guarded linear extrapolation, which reads two rows."""
-        return Keeping(self, sf.Newton(1), 2, sf.guarded.LIMIT)
+        return Keeping(self.new, sf.Newton(1), TorchRing(2), limit=sf.guarded.LIMIT, measure=True)
 
     @cached_property
     def released(self) -> Spectrum:
@@ -83,10 +93,10 @@ class State:
 class Keeping:
     """A run all of whose steps are evaluated, so that one can be kept or forecast at any moment."""
 
-    def __init__(self, state: State, rule: Any, rows: int, limit: float | None) -> None:
-        plan = sf.make_plan(rule, np.arange(STEPS), np.ones(STEPS, bool), span=(0, STEPS), keep=rows)
-        self.run, self.new, self.step = plan.start(limit=limit, check_finite=False), state.new, 0
-        for _ in range(rows):
+    def __init__(self, new: torch.Tensor, rule: Any, ring: TorchRing, **options: Any) -> None:
+        plan = sf.make_plan(rule, np.arange(STEPS), np.ones(STEPS, bool), span=(0, STEPS), keep=ring.kept)
+        self.run, self.new, self.step = plan.start(check_finite=False, ring=ring, **options), new, 0
+        for _ in range(ring.kept):
             self.keep()
 
     def forecast(self) -> torch.Tensor:

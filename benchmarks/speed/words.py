@@ -36,8 +36,9 @@ COPY = (
 )
 
 FORECAST = f"""\
-A forecast with weights on all K = {{kept}} kept features reads K rows and writes one. `{OURS}` is that alone; what the
-page's statements are about. The default rule, guarded linear extrapolation, reads two rows whatever K is. Of others:
+A forecast with weights on all K = {{kept}} kept features reads K rows and writes one. `{OURS}` is that in the adapters'
+ring, and what the page's statements are about; `combine` is the portable form. The default rule, guarded linear
+extrapolation, reads two rows whatever K is. Of others:
 
 - "{RELEASED}" is the released Spectrum's arithmetic in our words (one matrix of the
   features, ridge regression by Cholesky with F right-hand sides, everything but the factor in the features' dtype);
@@ -48,8 +49,9 @@ page's statements are about. The default rule, guarded linear extrapolation, rea
 - "BLAS" is one product of a vector and the matrix of features, with weights rounded to the features' dtype."""
 
 KEEP = """\
-`Run.keep` copies the feature into the ring. `GuardedRun.keep`, the default, also forecasts the step that was evaluated
-and measures by how much the forecast would have been off. "Spectrum: join" makes a new matrix."""
+`Run.keep` copies the feature into the ring. With errors, the step that was evaluated is also forecast, in one pass, and
+measured by how much the forecast would have been off: of the default rule from two rows, of weights on all K from K.
+"Spectrum: join" makes a new matrix."""
 
 GRAM = """\
 One inner product of the new feature with every kept one, of differences and summed in float64; "BLAS" is the plain
