@@ -22,6 +22,7 @@ CELLS = (
     *(Cell(size, kept, "float32") for size in SIZES[1:-1] for kept in (2, 14)),
 )
 QUICK = (Cell(10**4, 2, "bfloat16"), Cell(10**4, 14, "bfloat16"))
+BEYOND_CACHES = 10**6  # elements, from which times grow with the bytes
 COPY = 2**28  # bytes of the tensor that is copied, far more than caches hold
 
 
@@ -100,22 +101,23 @@ def _chosen(cell: Cell, most: int, rows: list[dict[str, Any]], free: float) -> I
         peak = need + method.works.bytes(cell)
         took = _expected(cell, method, rows)
         if held + peak > free:
-            yield method, f"it needs {_gib(held + peak)} beside the ring, and {_gib(free)} are there"
+            yield method, "it needs more memory than there is"
         elif took > method.patience:
-            yield method, f"it would take {took:.0f} s a call, and {method.patience:g} s are allowed"
+            yield method, f"a call would take more than {method.patience:g} s"
         else:
             held += need
             yield method, ""
 
 
 def _expected(cell: Cell, method: Method, rows: list[dict[str, Any]]) -> float:
-    """Seconds that a method will take, if they grow with its bytes; 0 where nothing is known."""
+    """Seconds that a method will take at the least, if they grow with its bytes; 0 where nothing is known."""
     known = [
         row["seconds"] * method.moves.bytes(cell) / row["bytes"]
         for row in rows
         if (row["method"], row["what"], row["dtype"]) == (method.name, method.what, cell.dtype)
+        and row["size"] >= BEYOND_CACHES
     ]
-    return known[-1] if known else 0.0
+    return min(known, default=0.0)
 
 
 def _too_large(cell: Cell, device: torch.device, cap: float) -> str:

@@ -59,6 +59,9 @@ def _growth(results: dict[str, Any]) -> Any:
         if logarithmic:
             axis.set_xscale("log")
         axis.grid(visible=True, alpha=0.3)
+    steps = sorted({row["steps"] for row in results["planning"] if row["steps"]})
+    by_steps.set_xticks(steps, labels=map(str, steps))
+    by_steps.minorticks_off()
     by_size.set_ylabel("seconds of a forecast")
     by_steps.set_ylabel("seconds on the host")
     by_size.legend(fontsize=7, frameon=False)
@@ -87,7 +90,7 @@ def _shares(rows: list[dict[str, Any]]) -> Any:
         axis.bar(at, list(own.values()), width=0.15, label=method)
     axis.axhline(1.0, lw=0.8, ls=":", color="black")
     axis.set_xticks(range(len(names)), labels=names)
-    axis.set_ylabel(f"speed-up over N / evaluations, {budget} asked for")
+    axis.set_ylabel(f"share of N / evaluations,\n{budget} asked for")
     axis.grid(visible=True, axis="y", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=len(methods), frameon=False, fontsize=8)
     return figure

@@ -83,7 +83,9 @@ def _products(state: State) -> Task:
 
 OWN = (
     # A contraction that replaces the ring's is one more entry each, here, and then `OURS` is its name.
-    Method("ring.sum", "forecast", lambda state: Task(lambda: state.kept.sum(state.weights)), ALL, ours=True),
+    Method(
+        "ring.sum", "forecast", lambda state: Task(lambda: state.kept.sum(state.weights)), ALL, ours=True, patience=6.0
+    ),
     Method(
         "combine, on any array library",
         "forecast",
@@ -118,8 +120,9 @@ OWN = (
         lambda state: Task(state.planned.keep),
         Amount(rows=2, rings=1),
         ours=True,
+        patience=6.0,
     ),
-    Method("ring.products", "gram", _products, ALL, ours=True),
+    Method("ring.products", "gram", _products, ALL, ours=True, patience=6.0),
     Method(
         "gram.row, on any array library",
         "gram",

@@ -172,13 +172,19 @@ def _run(row: dict[str, Any]) -> list[str]:
 
 def _left_out(results: dict[str, Any]) -> str:
     """What was not measured, and why; one line a reason."""
-    lines: dict[str, list[str]] = {}
+    cells: dict[str, dict[str, list[str]]] = {}
     for item in results["contraction"]["left_out"]:
-        cell = f"F = {item['size']:.0e}, K = {item['kept']}, {item['dtype']}"
-        lines.setdefault(f"{item['method']}, {item['why']}", []).append(cell)
+        sizes = cells.setdefault(f"{item['method']}: {item['why']}", {})
+        sizes.setdefault(f"F = {item['size']:.0e} in {item['dtype']}", []).append(str(item["kept"]))
+    lines = [
+        "; ".join(f"{size}, K = {', '.join(kept)}" for size, kept in sizes.items()) + f": {why}."
+        for why, sizes in sorted(cells.items())
+    ]
+    networks: dict[str, list[str]] = {}
     for item in results["runs"]["left_out"]:
-        lines.setdefault(f"{item['method']}, {item['why'].rstrip('.')}", []).append(item["network"])
-    return _items(f"{'; '.join(cells)}: {why}." for why, cells in lines.items()) or "Nothing."
+        networks.setdefault(f"{item['method']}: {item['why'].rstrip('.!')}", []).append(item["network"])
+    lines += [f"{', '.join(names)}: {why}." for why, names in networks.items()]
+    return _items(lines) or "Nothing."
 
 
 def _items(texts: Iterable[str]) -> str:

@@ -1,0 +1,99 @@
+"""What the benchmark of speed times is what it says: published arithmetic, our own sums, and calls in turns."""
+
+import numpy as np
+import pytest
+import torch
+
+import spectral_forecast as sf
+from spectral_forecast.benchmarks.speed import planning
+from spectral_forecast.benchmarks.speed.contraction import measure
+from spectral_forecast.benchmarks.speed.methods import OWN
+from spectral_forecast.benchmarks.speed.peers import PEERS
+from spectral_forecast.benchmarks.speed.restated import HiCache, Spectrum
+from spectral_forecast.benchmarks.speed.state import Cell, State
+from spectral_forecast.benchmarks.speed.timing import Task, interleaved
+
+CPU = torch.device("cpu")
+TIMES = -1.0 + 0.04 * np.arange(9)
+
+
+def curve(times):
+    """Smooth features, one row a time."""
+    return torch.cos(torch.outer(torch.as_tensor(times), torch.linspace(0.5, 3.0, 40, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
+def test_the_released_arithmetic_is_spectrums(dtype, tolerance):
+    released = Spectrum(curve(TIMES).to(dtype), TIMES)
+    released.fit()
+    expected = sf.Chebyshev(4, ridge=0.1).weights(TIMES, -0.6) @ curve(TIMES).numpy()
+    forecast = released.predict(-0.6)
+    assert forecast.dtype == dtype
+    np.testing.assert_allclose(forecast.double().numpy(), expected, atol=tolerance)
+
+
+def test_joining_a_feature_drops_the_oldest():
+    released = Spectrum(curve(TIMES), TIMES)
+    released.keep(curve([-0.6])[0], -0.6)
+    assert torch.equal(released.matrix, torch.cat([curve(TIMES)[1:], curve([-0.6])]))
+    assert released.times == [*TIMES[1:], -0.6]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_restated_hicache_is_our_hermite(order):
+    steps, target = [0, 1, 2, 5, 9], 12
+    cache = HiCache(order)
+    for step, feature in zip(steps, curve(np.array(steps) / 10), strict=True):
+        cache.update(feature, step)
+    expected = sf.Hermite(order, step=1.0).weights(steps, target) @ curve(np.array(steps) / 10).numpy()
+    np.testing.assert_allclose(cache.predict(target).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_every_contraction_of_ours_with_all_weights_is_the_same_sum(dtype):
+    state = State(Cell(1000, 6, dtype), CPU)
+    expected = state.weights @ state.ring.double().numpy()
+    product = next(method for method in PEERS if method.name.startswith("BLAS: weights"))
+    contractions = [method for method in OWN if method.what == "forecast" and method.moves.rings]
+    for method in [*contractions, product]:
+        np.testing.assert_allclose(method.make(state).run().double().numpy(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("method", [*OWN, *PEERS], ids=lambda method: method.key)
+def test_every_method_can_be_called_again_and_again(method):
+    state = State(Cell(1000, 6, "bfloat16"), CPU)
+    task = method.make(state)
+    for _ in range(4):
+        if task.before is not None:
+            task.before()
+        found = task.run()
+        if method.what == "forecast":
+            found = found[0] if isinstance(found, list) else found
+            assert found.shape == (1000,)
+            assert torch.isfinite(found).all()
+
+
+def test_tasks_take_turns_and_what_comes_before_is_not_repeated():
+    calls = []
+    tasks = {
+        "a": Task(lambda: calls.append("a"), before=lambda: calls.append("before")),
+        "b": Task(lambda: calls.append("b"), before=lambda: None),
+    }
+    times = interleaved(tasks, CPU, seconds=0.0, least=2)
+    assert calls == ["before", "a", "b"] * 3  # the first is not counted
+    assert [len(own.seconds) for own in times.values()] == [2, 2]
+
+
+def test_what_is_too_large_or_too_slow_is_left_out_and_said():
+    cells = (Cell(1000, 2, "bfloat16"), Cell(10**9, 14, "bfloat16"))
+    found = measure(cells, CPU, cap=2**20, seconds=0.0, copy=2**16)
+    assert {row["size"] for row in found["rows"]} == {1000}
+    (left_out,) = found["left_out"]
+    assert (left_out["size"], left_out["method"]) == (10**9, "all")
+    assert "26.1 GiB" in left_out["why"]
+
+
+def test_planning_is_timed_for_every_length():
+    rows = planning.measure(steps=(10, 20), seconds=0.0)
+    assert {row["steps"] for row in rows} == {0, 10, 20}
+    assert all(row["seconds"] > 0.0 for row in rows)

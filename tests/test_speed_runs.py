@@ -1,0 +1,69 @@
+"""Whole runs in the benchmark of speed: the networks are what they should be, and every way leaves no trace."""
+
+import pytest
+import torch
+
+from spectral_forecast.benchmarks.speed import end_to_end
+from spectral_forecast.benchmarks.speed.accelerations import ACCELERATIONS, Setting, first_block_changes
+from spectral_forecast.benchmarks.speed.bench import Bench
+from spectral_forecast.benchmarks.speed.networks import LARGE, MIDDLING, SMALL
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("network", [*LARGE, *MIDDLING], ids=lambda network: network.name)
+def test_the_architectures_are_as_large_as_published_and_take_their_inputs(network):
+    """On the "meta" device: shapes are computed, and nothing is held."""
+    meta = torch.device("meta")
+    module = network.build(meta, torch.bfloat16)
+    count = sum(part.numel() for part in module.parameters())
+    assert network.parameters in (0, count)
+    x = torch.empty(network.sample, dtype=torch.bfloat16, device=meta)
+    with torch.no_grad():
+        changing = network.inputs(x, torch.tensor(500.0, device=meta))
+        out = module(**network.conditions(x), **changing, return_dict=False)[0]
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+
+
+def test_the_random_networks_are_the_same_each_time():
+    first, second = (MIDDLING[0].build(CPU, torch.bfloat16) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(SMALL[0], CPU, torch.float32, 12)
+
+
+def test_ways_leave_no_trace_and_spend_what_they_are_asked_for(bench):
+    """All of them after each other, and the network is what it was; FirstBlockCache comes near only."""
+
+    def forwards():
+        return {name: vars(module).get("forward") for name, module in bench.module.named_modules()}
+
+    names = list(forwards())
+    with first_block_changes(bench.module) as residuals:
+        bench.run()
+    assert len(residuals) == 12
+    for acceleration in (*ACCELERATIONS[::-1], *ACCELERATIONS):
+        setting = Setting(12, 6, bench.scheduler, residuals)
+        with bench.counted() as count, acceleration.put(bench.module, setting):
+            bench.run()
+        assert abs(count[0] - 6) <= ("FirstBlock" in acceleration.name), acceleration.name
+    with bench.counted() as count:
+        bench.run()
+    assert count[0] == 12
+    assert list(forwards()) == names  # in this order, which diffusers' caches go by
+    assert not [name for name, forward in forwards().items() if "cache_dit" in getattr(forward, "__module__", "")]
+
+
+def test_compiled_runs_are_measured_too(monkeypatch):
+    """Graphs are captured and run as they are, of ours at outputs only: capturing takes seconds."""
+    monkeypatch.setattr(end_to_end, "ACCELERATIONS", ACCELERATIONS[:1])
+    options = {"budgets": (6,), "steps": 10, "rounds": 1, "backend": "eager"}
+    found = end_to_end.measure(SMALL[:1], CPU, torch.float32, **options)
+    assert [(row["compiled"], row["evaluated"], row["events"]) for row in found["rows"]] == [
+        (False, 6, []),
+        (True, 6, []),
+    ]
