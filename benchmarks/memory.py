@@ -74,6 +74,8 @@ assert fit.memory(flux) == 14 * flux.nbytes
   more they are held by the host; where the network is there itself, fewer are held, but not fewer than two and not of a
   plan that was given; then outputs are taken in place of features; then nothing is forecast. `report(pipe)` says which.
   How many branches there are is known after the first run only, which may begin a branch anew.
+  It bounds what forecasts are made from. Taking skipped steps again (`corrector=`) needs outputs besides, one for each
+  step since the newest evaluation and three more; `report(pipe).corrector_bytes` tells how many bytes that was.
 * `offload=True`: hold them in the host's pinned memory. Sums are made there, and only forecasts are sent to the device.
 * `dtype=`: hold them in another dtype, whatever that of the network is. Sums are in float32 all the same.
 

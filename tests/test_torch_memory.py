@@ -95,6 +95,22 @@ def test_fewer_rows_are_held_within_the_bound(pipe):
     assert torch.equal(draw(pipe), result)
 
 
+def test_what_corrections_take_is_told(pipe):
+    row = 2 * 64 * 4 * 4
+    longest = []
+    for corrector in ({}, {"corrector": None}):
+        accelerate(pipe, evaluations=6, **corrector)
+        draw(pipe)
+        told = report(pipe)
+        restore(pipe)
+        assert told.peak_bytes == 2 * 2 * row
+        gaps = np.diff([*told.evaluated["cond"], STEPS]) - 1
+        longest.append((told.corrector_bytes / row, gaps.max()))
+    (held, gap), (without, _) = longest
+    assert gap + 2 <= held <= gap + 3  # the newest outputs, those of the skipped steps, and the one that arrives
+    assert without <= 3
+
+
 def test_outputs_are_taken_where_features_do_not_fit(pipe):
     accelerate(pipe, evaluations=6)
     expected = draw(pipe)

@@ -51,6 +51,8 @@ class Report:
     peak_bytes, host_bytes : int
         Most memory that kept features took at a time, all streams together; and in the host's memory, where they are
         held there for a network on another device.
+    corrector_bytes : int
+        Most memory that outputs took besides, which skipped steps were taken again with.
     seconds : float
         Time spent in forecasting, all streams together, without the head's where features are forecast.
     """
@@ -70,6 +72,7 @@ class Report:
     events: list[str] = field(default_factory=list)
     peak_bytes: int = 0
     host_bytes: int = 0
+    corrector_bytes: int = 0
     seconds: float = 0.0
 
     @classmethod
@@ -88,6 +91,7 @@ class Report:
             events=[f"{name}: {event}" for name, part in reports.items() for event in part.events],
             peak_bytes=sum(part.peak_bytes for part in parts),
             host_bytes=sum(part.host_bytes for part in parts),
+            corrector_bytes=max(part.corrector_bytes for part in parts),
             seconds=sum(part.seconds for part in parts),
         )
         for name, part in reports.items():
@@ -179,6 +183,8 @@ class Report:
             f"  features held   {self.peak_bytes / 2**20:.2f} MiB at most{', by the host' * (self.host_bytes > 0)}",
             f"  in forecasting  {1e3 * self.seconds:.1f} ms",
         ]
+        if self.corrector_bytes:
+            lines.append(f"  outputs held    {self.corrector_bytes / 2**20:.2f} MiB at most, for corrections")
         if self.corrections:
             part = np.mean([part for _, _, part in self.corrections])
             lines.append(f"  corrected       {len(self.corrections)} times, by {part:.0%} of the change on average")

@@ -187,6 +187,7 @@ class Retake:
             if not self.skipped:
                 self.start = x, self.save()
             self.skipped.append(Skipped(frame, frame.of(output.detach(), x).clone(), take))
+        self._count()
         if self.error is not None and frame.length:
             self.ahead = self.ahead + frame.length * (self.number - self.newest) * self.error
             self._estimate(x)
@@ -196,6 +197,7 @@ class Retake:
         """Return the sample with the skipped steps taken again."""
         frame = frame or Frame(float(self.number))
         times, values = [*self.times, frame.time], [*self.values, frame.of(output.detach(), x).clone()]
+        self._count(values[-1])
         if self.times and self.guards:
             self._expect(times, values)
         if self.times and self.skipped and self.corrector is not None:
@@ -204,6 +206,12 @@ class Retake:
         self.newest, self.skipped, self.start, self.ahead = self.number, [], None, 0.0
         self.number += 1
         return x
+
+    def _count(self, *more: torch.Tensor) -> None:
+        """Report how many bytes are held: the newest outputs, and those of skipped steps."""
+        held = sum(x.nbytes for x in (*self.values, *(step.value for step in self.skipped), *more))
+        for session in self.sessions:
+            session.report.corrector_bytes = max(session.report.corrector_bytes, held)
 
     @property
     def _most(self) -> int:

@@ -37,8 +37,10 @@ COPY = (
 
 FORECAST = f"""\
 A forecast with weights on all K = {{kept}} kept features reads K rows and writes one. `{OURS}` is that in the adapters'
-ring, and what the page's statements are about; `combine` is the portable form. The default rule, guarded linear
-extrapolation, reads two rows whatever K is. Of others:
+ring, into memory that is there as for the copy, and what the page's statements are about. `ring.sum` makes memory for
+its result, as every forecast does: of more than 32 MB the system hands out new pages each time, on CPUs, and filling
+these takes longer than the sum. `combine` is the portable form. The default rule, guarded linear extrapolation, reads
+two rows whatever K is. Of others:
 
 - "{RELEASED}" is the released Spectrum's arithmetic in our words (one matrix of the
   features, ridge regression by Cholesky with F right-hand sides, everything but the factor in the features' dtype);
