@@ -91,8 +91,6 @@ def test_weights_are_not_rounded_to_the_dtype_of_features():
 @pytest.mark.parametrize("shape", [(3, 4096), (4097,)])
 def test_memory_beside_the_result_is_bounded(shape, monkeypatch):
     """Neither form makes a copy of the rows in float32: what is converted at a time does not grow with them."""
-    monkeypatch.setattr(contraction, "SEGMENT", 512)
-    monkeypatch.setattr(contraction, "WHOLE", 512)
     monkeypatch.setattr(contraction, "CHUNK", 512)
     monkeypatch.setattr("spectral_forecast.adapters._session.ring.SMALL", 512)
     monkeypatch.setattr(contraction, "LARGEST", 256)

@@ -1,13 +1,13 @@
 """How is a weighted sum of kept features taken in PyTorch on a CPU? In one pass over the rows, summed in float32.
 
-Two forms. Rows that fall into equal blocks are summed as bags of an embedding: PyTorch's own kernel for that reads each
-block once, multiplies and adds in float32, and writes once. It wants its factors in the rows' dtype, so a factor goes
-in as a sum of up to three numbers of that dtype, which is float32's own precision; a block is in the cache when it is
-read again. Everything else is converted to float32 and multiplied a chunk at a time.
+Three forms. Two rows with weights that add up to one are PyTorch's `lerp`. Rows that fall into equal blocks are summed
+as bags of an embedding: PyTorch's own kernel for that reads each block once, multiplies and adds in float32, and writes
+once. It wants its factors in the rows' dtype, so a factor goes in as a sum of up to three numbers of that dtype, which
+is float32's own precision; a block is in the cache when it is read again. Everything else is converted to float32 and
+multiplied a chunk at a time.
 """
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,8 +18,6 @@ __all__ = ["CHUNK", "centred_products", "errors", "small_sum", "weighted_sum"]
 
 BAGS = (torch.bfloat16, torch.float16, torch.float32)
 SMALLEST, LARGEST = 64, 2048  # elements of a block
-WHOLE = 2**24  # elements of a sum that is made at once
-SEGMENT = 2**21  # elements of larger ones at a time: what is written stays in the cache until it is copied
 CHUNK = 2**18  # of all rows together, that are converted at a time
 PARTS = 3  # bfloat16 has 8 bits, float32 24
 
@@ -33,41 +31,27 @@ def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
     return sums
 
 
-def weighted_sum(
-    rows: torch.Tensor,
-    weights: NDArray[np.float64],
-    out: torch.Tensor | None = None,
-    *,
-    dtype: torch.dtype | None = None,
-) -> torch.Tensor:
-    """Return the weighted sum (n,) of ``rows`` (K, n).
+def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return weighted sums (items, n) of ``rows`` (K, items, n), each item with weights of its own.
 
     Parameters
     ----------
-    rows : Tensor, shape (K, n)
-        On the CPU, of a floating dtype; a row is contiguous. Rows of weight 0 are not read.
-    weights : ndarray, shape (K,)
-    out : Tensor, shape (n,), optional
-        Where to write it: contiguous, of any floating dtype.
+    rows : Tensor, shape (K, items, n)
+        Contiguous, on the CPU, of a floating dtype. Rows of weight 0 in all items are not read.
+    weights : ndarray, shape (items, K)
     dtype : torch.dtype, optional
-        Of the sum without ``out``; by default that of the rows.
+        Of the sums; by default that of the rows.
     """
-    used, size = np.flatnonzero(weights), rows.shape[1]
-    dtype = (dtype or rows.dtype) if out is None else out.dtype
-    block = _block(size, rows.stride(0), rows.storage_offset())
-    factors = _factors(weights[used], rows.dtype) if block and used.size and rows.dtype == dtype else None
-    if factors is not None and out is None and size <= WHOLE:
-        return _bags(rows, block, tuple(used.tolist()), factors, begin=0, count=size // block).view(-1)
-    out = torch.empty(size, dtype=dtype) if out is None else out
-    if used.size == 0:
-        return out.zero_()
+    used, dtype = np.flatnonzero(weights.any(axis=0)), dtype or rows.dtype
+    if used.size == 0 or rows.numel() == 0:
+        return torch.zeros(rows.shape[1:], dtype=dtype)
+    if used.size == 2 and rows.dtype == dtype and dtype in BAGS and _is_line(weights[:, used]):
+        return _line(rows, used, weights)
+    block = _block(rows.shape[2])
+    factors = _factors(weights[:, used], dtype) if block and rows.dtype == dtype else None
     if factors is None:
-        return _by_chunks(rows, used, weights[used], out)
-    written, step = out.view(-1, block), SEGMENT // block
-    for begin in range(0, len(written), step):
-        count = min(step, len(written) - begin)
-        written[begin : begin + count] = _bags(rows, block, tuple(used.tolist()), factors, begin=begin, count=count)
-    return out
+        return _by_chunks(rows, used, weights[:, used], dtype)
+    return _by_bags(rows, block, tuple(used.tolist()), factors)
 
 
 def errors(
@@ -99,42 +83,51 @@ def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Te
     return sums.numpy()
 
 
-def _bags(
-    rows: torch.Tensor, block: int, used: tuple[int, ...], factors: torch.Tensor, *, begin: int, count: int
-) -> torch.Tensor:
-    """Return the sums of ``count`` blocks from the one at ``begin`` on, (count, block)."""
-    blocks, stride = rows.shape[1] // block, rows.stride(0) // block
-    indices, offsets = _indices(used, stride, count, len(factors) // len(used))
-    # From the first row's first block to the last row's last.
-    table = rows.as_strided(((rows.shape[0] - 1) * stride + blocks, block), (block, 1))
-    return torch.nn.functional.embedding_bag(
+def _is_line(weights: NDArray[np.float64]) -> bool:
+    return bool((np.abs(weights.sum(axis=1) - 1.0) <= 2.0**-24 * np.abs(weights).sum(axis=1)).all())
+
+
+def _line(rows: torch.Tensor, used: NDArray[np.intp], weights: NDArray[np.float64]) -> torch.Tensor:
+    """The default rule's sums, of two rows with weights that add up to one."""
+    first, second = used.tolist()
+    sums = torch.empty_like(rows[0])
+    for item, written in enumerate(sums):
+        torch.lerp(rows[first, item], rows[second, item], float(weights[item, second]), out=written)
+    return sums
+
+
+def _by_bags(rows: torch.Tensor, block: int, used: tuple[int, ...], factors: torch.Tensor) -> torch.Tensor:
+    items, size = rows.shape[1:]
+    indices, offsets = _indices(used, items * size // block, factors.shape[1] // len(used))
+    sums = torch.nn.functional.embedding_bag(
         indices,
-        table[begin:],
+        rows.view(-1, block),
         offsets,
         mode="sum",
-        per_sample_weights=factors.repeat(count),
+        per_sample_weights=factors.repeat_interleave(size // block, dim=0).flatten(),
         include_last_offset=True,
     )
+    return sums.view(items, size)
 
 
-@functools.lru_cache(maxsize=16)
-def _indices(used: tuple[int, ...], stride: int, blocks: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which blocks of the table make up each of ``blocks`` sums, one after another, and where each sum begins."""
-    bag = torch.tensor(used).repeat_interleave(parts) * stride
+@functools.lru_cache(maxsize=4)
+def _indices(used: tuple[int, ...], blocks: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which blocks of the table make up each of a row's ``blocks``, one after another, and where each sum begins."""
+    bag = torch.tensor(used).repeat_interleave(parts) * blocks
     indices = torch.arange(blocks)[:, None] + bag
     return indices.flatten(), torch.arange(0, indices.numel() + 1, len(bag))
 
 
 def _factors(weights: NDArray[np.float64], dtype: torch.dtype) -> torch.Tensor | None:
-    """Each weight as a sum of numbers of ``dtype``, one after another; None where float32 would hold it better."""
+    """Each weight (items, K) as a sum of numbers of ``dtype``, side by side; None where float32 holds it better."""
     rest = torch.from_numpy(np.ascontiguousarray(weights))
     size, parts = rest.abs(), []
     while len(parts) < PARTS and bool(rest.any()):
         parts.append(rest.to(dtype))
         rest = rest - parts[-1].double()
-    if not bool((rest.abs() <= 2.0**-24 * size).all()):
+    if dtype not in BAGS or not bool((rest.abs() <= 2.0**-24 * size).all()):
         return None
-    return torch.stack(parts, dim=1).flatten()
+    return torch.stack(parts, dim=2).flatten(1)
 
 
 def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
@@ -143,12 +136,13 @@ def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
 
 
 def _by_chunks(
-    rows: torch.Tensor, used: NDArray[np.intp], weights: NDArray[np.float64], out: torch.Tensor
+    rows: torch.Tensor, used: NDArray[np.intp], weights: NDArray[np.float64], dtype: torch.dtype
 ) -> torch.Tensor:
-    factors = _float32(weights)
-    for begin, end, chunk in _converted(rows, used):
-        out[begin:end] = factors @ chunk
-    return out
+    factors, sums = _float32(weights), torch.empty(rows.shape[1:], dtype=dtype)
+    for item, written in enumerate(sums):
+        for begin, end, chunk in _converted(rows[:, item], used):
+            written[begin:end] = factors[item] @ chunk
+    return sums
 
 
 def _converted(rows: torch.Tensor, used: NDArray[np.intp]) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -163,7 +157,6 @@ def _converted(rows: torch.Tensor, used: NDArray[np.intp]) -> Iterator[tuple[int
 
 
 @functools.lru_cache(maxsize=256)
-def _block(*lengths: int) -> int:
-    """The largest length of a block that divides all of ``lengths``; 0 where there is none that is worth it."""
-    common = math.gcd(*lengths)
-    return next((size for size in range(min(LARGEST, common), SMALLEST - 1, -1) if common % size == 0), 0)
+def _block(size: int) -> int:
+    """The largest length of a block that divides ``size``; 0 where there is none that is worth it."""
+    return next((block for block in range(min(LARGEST, size), SMALLEST - 1, -1) if size % block == 0), 0)

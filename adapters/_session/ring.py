@@ -142,14 +142,8 @@ class TorchRing(Ring):
         if self.rows.numel() <= SMALL:
             sums = small_sum(self.rows.view(self.kept, items, -1), weights * self.scale)
             return sums.view(self.like.shape).to(self.like.device, self.like.dtype)
-        rows, pinned = self.rows.view(self.kept, items, -1), self.rows.is_pinned()
-        if items == 1 and not pinned:
-            out = weighted_sum(rows[:, 0], weights[0] * self.scale, dtype=self.like.dtype).view(self.like.shape)
-        else:
-            out = torch.empty(self.like.shape, dtype=self.like.dtype, pin_memory=pinned)
-            for item, written in enumerate(out.view(items, -1)):
-                weighted_sum(rows[:, item], weights[item] * self.scale, written)
-        return out.to(self.like.device, non_blocking=True)
+        sums = weighted_sum(self.rows.view(self.kept, items, -1), weights * self.scale, dtype=self.like.dtype)
+        return sums.view(self.like.shape).to(self.like.device)
 
     def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
         """Return what the kernel makes of the rows."""

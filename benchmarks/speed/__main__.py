@@ -87,7 +87,8 @@ def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str,
     cap = GIB * (options.ring_gib or (48.0 if device.type == "cuda" else 1.5))
     if options.quick:
         return contraction.measure(contraction.QUICK, device, cap=cap, seconds=0.0, copy=2**22)
-    return contraction.measure(contraction.CELLS, device, cap=cap, seconds=4.0)
+    with machine.keeping_memory():
+        return contraction.measure(contraction.CELLS, device, cap=cap, seconds=4.0)
 
 
 def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """On what was it measured? The facts that a later reader needs to judge the numbers."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["describe", "load"]
+__all__ = ["describe", "keeping_memory", "load"]
+
+TRIM, MAPS = -1, -4  # glibc's names for what is set: M_TRIM_THRESHOLD and M_MMAP_MAX
 
 PACKAGES = ("torch", "diffusers", "cache-dit", "numpy", "scipy")
 
@@ -31,3 +36,20 @@ def describe(device: torch.device) -> dict[str, Any]:
 def load() -> list[float]:
     """Return how many processes wanted a core in the last 1, 5 and 15 minutes; this one is among them."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+@contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Let the C library keep memory that is freed, where it is glibc."""
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if library is None:
+        yield
+        return
+    library.mallopt(MAPS, 0)
+    library.mallopt(TRIM, 2**31 - 1)
+    try:
+        yield
+    finally:  # its defaults
+        library.mallopt(MAPS, 65536)
+        library.mallopt(TRIM, 128 * 1024)
+        library.malloc_trim(0)

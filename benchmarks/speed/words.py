@@ -27,6 +27,8 @@ Written by `make bench-speed` from what it measured (benchmarks/results/{name}.j
 
 - Times are medians of rounds, in each of which everything that is compared runs once, in turns. Ratios are medians of
   the ratios within a round. What takes less than some milliseconds is repeated within a round.
+- Of operations: the C library is told to keep memory that is freed (`mallopt`), as other allocators do. As it is, it
+  gives more than 32 MB back at once, and the system's new pages for the next result take longer than a sum, or a copy.
 {copy}"""
 
 COPY = (
@@ -37,10 +39,8 @@ COPY = (
 
 FORECAST = f"""\
 A forecast with weights on all K = {{kept}} kept features reads K rows and writes one. `{OURS}` is that in the adapters'
-ring, into memory that is there as for the copy, and what the page's statements are about. `ring.sum` makes memory for
-its result, as every forecast does: of more than 32 MB the system hands out new pages each time, on CPUs, and filling
-these takes longer than the sum. `combine` is the portable form. The default rule, guarded linear extrapolation, reads
-two rows whatever K is. Of others:
+ring, and what the page's statements are about; `combine` is the portable form. The default rule, guarded linear
+extrapolation, reads two rows whatever K is. Of others:
 
 - "{RELEASED}" is the released Spectrum's arithmetic in our words (one matrix of the
   features, ridge regression by Cholesky with F right-hand sides, everything but the factor in the features' dtype);
