@@ -64,7 +64,7 @@ def _growth(results: dict[str, Any]) -> Any:
     by_steps.minorticks_off()
     by_size.set_ylabel("seconds of a forecast")
     by_steps.set_ylabel("seconds on the host")
-    by_size.legend(fontsize=7, frameon=False)
+    figure.legend(*by_size.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8, frameon=False)
     by_steps.legend(fontsize=7, frameon=False)
     return figure
 
