@@ -26,7 +26,7 @@ def _weighted_sum(  # noqa: PLR0917
     part,
     added,
     out,
-    newest,
+    last,
     size,
     stride,
     count: tl.constexpr,
@@ -44,8 +44,8 @@ def _weighted_sum(  # noqa: PLR0917
         row = tl.load(used + k)
         total += tl.load(weights + k) * tl.load(rows + row * stride + place, mask=mask, other=0.0).to(tl.float32)
     if draws:
-        last = tl.load(rows + newest * stride + place, mask=mask, other=0.0).to(tl.float32)
-        total = last + tl.load(part + item * part_stride).to(tl.float32) * (total - last)
+        kept = tl.load(rows + last + place, mask=mask, other=0.0).to(tl.float32)
+        total = kept + tl.load(part + item * part_stride).to(tl.float32) * (total - kept)
     if adds:
         total += tl.load(added + place, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=mask)
@@ -53,7 +53,7 @@ def _weighted_sum(  # noqa: PLR0917
 
 @triton.jit
 def _errors(  # noqa: PLR0917
-    rows, used, weights, feature, out, newest, size, stride, blocks, count: tl.constexpr, block: tl.constexpr
+    rows, used, weights, feature, out, last, size, stride, blocks, count: tl.constexpr, block: tl.constexpr
 ):
     inside = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     mask = inside < size
@@ -64,7 +64,7 @@ def _errors(  # noqa: PLR0917
     for k in tl.static_range(count):
         row = tl.load(used + k)
         missed -= tl.load(weights + k) * tl.load(rows + row * stride + place, mask=mask, other=0.0).to(tl.float32)
-    changed = true - tl.load(rows + newest * stride + place, mask=mask, other=0.0).to(tl.float32)
+    changed = true - tl.load(rows + last + place, mask=mask, other=0.0).to(tl.float32)
     here = item * blocks + tl.program_id(0)
     step = tl.num_programs(1).to(tl.int64) * blocks
     tl.store(out + here, tl.sum(missed * missed))
@@ -108,7 +108,7 @@ def weighted_sum(
             rows if part is None else part,
             rows if added is None else added,
             out,
-            newest,
+            newest * rows.stride(0),  # multiplied here: there it would be by 32 bits
             size,
             rows.stride(0),
             count=len(factors),
@@ -128,7 +128,17 @@ def errors(rows: torch.Tensor, weights: NDArray[np.float64], newest: int, featur
     sums = torch.empty((3, items, blocks), dtype=torch.float32, device=rows.device)
     with _on(rows.device):
         _errors[(blocks, items)](
-            rows, used, factors, feature, sums, newest, size, rows.stride(0), blocks, count=len(factors), block=BLOCK
+            rows,
+            used,
+            factors,
+            feature,
+            sums,
+            newest * rows.stride(0),
+            size,
+            rows.stride(0),
+            blocks,
+            count=len(factors),
+            block=BLOCK,
         )
     return sums.sum(dim=2, dtype=torch.float64).to(torch.float32)
 
