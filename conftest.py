@@ -9,11 +9,8 @@ pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["README.md", "docs/*.md"]
 ).pytest()
 
-# Its modules are imported to find their doctests; PyTorch for processors comes without Triton.
-collect_ignore = (
-    []
-    if find_spec("triton")
-    else [f"{place}/_session/kernels.py" for place in ("adapters", "spectral_forecast/adapters")]
-)
+# What needs Triton is imported to find doctests, but PyTorch for processors comes without it.
+KERNELS = ["adapters/_session/kernels.py", "spectral_forecast/adapters/_session/kernels.py", "tests/in_interpreter.py"]
+collect_ignore = [] if find_spec("triton") else KERNELS
 # The site's own; the examples, which tests/test_examples.py runs as scripts; a program with mistakes in its types.
 collect_ignore_glob = ["docs/*.py", "tests/data/*.py"]

@@ -131,11 +131,12 @@ def test_tensors_of_every_layout_are_forecast_without_a_word(dtensors):
                 assert told["evaluated"] == told["alone"]
                 assert told["events"] == []
                 assert all(said == told["head"] for said in told["forecasts"])
-                # Of items that no process has whole three norms of each; the vote of a module. Around a function that
-                # calls one nobody is known to vote, but the smallest and the largest number of such a tensor are all's.
+                # Of items that no process has whole three norms of each, and two of all; the vote of a module. Around a
+                # function that calls one nobody is known to vote, but the smallest and the largest number of such a
+                # tensor are all's.
                 sharded = (name, at) in (("sharded features", "features"), ("sharded outputs", "output"))
                 votes = 1 if at == "features" else 2 * sharded
-                more = [["all_reduce", 1]] * votes + [["all_reduce", 4]] * 3 * sharded
+                more = [["all_reduce", 1]] * (votes + 2 * sharded) + [["all_reduce", 4]] * 3 * sharded
                 assert all(sorted(said) == more for said in told["more"])
 
 

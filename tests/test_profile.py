@@ -58,7 +58,7 @@ def test_it_forecasts_a_run_that_it_has_not_seen(profile):
     unseen, evaluate = make_run(99), schedules.mask(STEPS, [0, 1, 2, 6, 10, 14, 17])
 
     def error(rule):
-        weights = make_plan(rule, np.arange(STEPS), evaluate).weights
+        weights = make_plan(rule, np.arange(STEPS), evaluate, keep=7).weights
         kept = unseen[evaluate]
         return np.linalg.norm(weights[~evaluate] @ kept - unseen[~evaluate])
 
@@ -67,7 +67,7 @@ def test_it_forecasts_a_run_that_it_has_not_seen(profile):
 
 def test_price_is_the_sum_of_errors(runs, profile):
     evaluate, tall = schedules.mask(STEPS, [0, 3, 9]), np.concatenate(runs, axis=1)
-    weights = make_plan(profile, np.arange(STEPS), evaluate).weights
+    weights = make_plan(profile, np.arange(STEPS), evaluate, keep=3).weights
     errors = np.linalg.norm(weights @ tall[evaluate] - tall, axis=1) / np.sqrt(len(runs))
     assert profile.price(evaluate) == pytest.approx(errors[~evaluate].sum(), rel=1e-6)
     increments = np.linspace(0.0, 1.0, STEPS)

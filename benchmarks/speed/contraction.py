@@ -53,7 +53,7 @@ def measure(
     left_out: list[dict[str, Any]] = []
     speeds: list[float] = []
     largest = {dtype: max(cell.kept for cell in cells if cell.dtype == dtype) for dtype in {c.dtype for c in cells}}
-    for cell in tqdm(sorted(cells, key=lambda cell: cell.ring), desc="contraction", unit="cell"):
+    for cell in tqdm(sorted(cells, key=lambda cell: cell.ring), desc="contraction", unit="cell", disable=None):
         if why := _too_large(cell, device, cap):
             left_out.append(_named(cell) | {"method": "all", "why": why})
             continue

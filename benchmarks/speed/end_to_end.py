@@ -62,7 +62,7 @@ def measure(
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    for network in tqdm(networks, desc="whole runs", unit="network"):
+    for network in tqdm(networks, desc="whole runs", unit="network", disable=None):
         bench = Bench(network, device, dtype, steps)
         ways, first = _warmed(bench, budgets, left_out)
         full = _rounds(bench, ways, [first], rounds)
