@@ -1,6 +1,5 @@
 """Many requests that come and go: every result is that of its run alone, no byte too many, and none at the end."""
 
-import gc
 import queue
 import random
 import threading
@@ -15,6 +14,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from leaks import Made
 
 from spectral_forecast import Corrector, Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters._session import Stream
@@ -115,12 +115,6 @@ def by_itself(client):
     return client
 
 
-def tensors():
-    """How many tensors and streams of features there are."""
-    gc.collect()
-    return sum(issubclass(type(known), torch.Tensor | Stream) for known in gc.get_objects())
-
-
 def serve(pool, network, draw, clients):
     """Let all clients through, and check each when it goes; returns how many calls failed and were repeated."""
     waiting, active, failures, begun = deque(clients), {}, 0, time.process_time()
@@ -156,7 +150,7 @@ def test_soak():
     """A thousand requests under a fixed bound of time and memory."""
     draw = random.Random(0)
     choices = plans(draw)
-    known = tensors()
+    made = Made(torch.Tensor, Stream)
     pool = Pool(network := Network(), max_bytes=MOST_BYTES, max_batch=16)
     clients = (Client.drawn(seed, draw, choices) for seed in range(REQUESTS))
     failures = serve(pool, network, draw, clients)
@@ -172,7 +166,7 @@ def test_soak():
     assert 0.5 * MOST_BYTES < told.peak_bytes <= MOST_BYTES
     # Nothing is left of it.
     assert (pool.nbytes, pool.reserved, pool.requests) == (0, 0, ())
-    assert tensors() == known
+    assert made.held() == 0
 
 
 def test_threads_that_share_a_pool():
