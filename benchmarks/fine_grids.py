@@ -19,6 +19,7 @@ __all__ = ["CELLS", "METHODS", "measure", "page", "psnr"]
 
 MODELS: dict[str, ModuleType] = {"digits": digits, "photographs": photographs, "moving_digits": moving_digits}
 CELLS = [(model, guidance) for model in MODELS for guidance in (1.0, 4.0)]
+NAMED = {f"{model}, guidance {guidance:g}": (model, guidance) for model, guidance in CELLS}
 CLASSES = list(range(6))
 STEPS, EXACT, EVALUATIONS = 50, 400, 14
 ROWS = Path(__file__).parent / "results" / "fine_grids.json"
@@ -117,8 +118,7 @@ def _summary(rows: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     """Measure what is not measured yet, and write the page."""
-    cells = {f"{model}, guidance {guidance:g}": (model, guidance) for model, guidance in CELLS}
-    kept.main(__doc__, measure, cells, page, rows=ROWS, out=Path("docs/fine-grids.md"))
+    kept.main(__doc__, measure, NAMED, page, rows=ROWS, out=Path("docs/fine-grids.md"))
 
 
 if __name__ == "__main__":

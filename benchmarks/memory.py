@@ -4,22 +4,17 @@ Measuring takes minutes on two cores and is kept in a JSON file; from that file 
 """
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 from spectral_forecast.adapters.diffusers import accelerate, report
-from spectral_forecast.benchmarks import digits, kept, moving_digits, photographs, tables
-from spectral_forecast.benchmarks.fine_grids import psnr
+from spectral_forecast.benchmarks import kept, tables
+from spectral_forecast.benchmarks.fine_grids import CLASSES, EVALUATIONS, MODELS, NAMED, STEPS, psnr
 
-__all__ = ["CELLS", "DTYPES", "measure", "page"]
+__all__ = ["DTYPES", "measure", "page"]
 
-MODELS: dict[str, ModuleType] = {"digits": digits, "photographs": photographs, "moving_digits": moving_digits}
-CELLS = [(model, guidance) for model in MODELS for guidance in (1.0, 4.0)]
-CLASSES = list(range(6))
-STEPS, EVALUATIONS = 50, 14
 ROWS = Path(__file__).parent / "results" / "memory.json"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float8_e4m3fn": torch.float8_e4m3fn}
 
@@ -113,5 +108,4 @@ def _summary(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    cells = {f"{model}, guidance {guidance:g}": (model, guidance) for model, guidance in CELLS}
-    kept.main(__doc__, measure, cells, page, rows=ROWS, out=Path("docs/memory.md"))
+    kept.main(__doc__, measure, NAMED, page, rows=ROWS, out=Path("docs/memory.md"))

@@ -12,13 +12,13 @@ from spectral_forecast.plan import Plan
 from spectral_forecast.ring import Misses, Ring, squares
 from spectral_forecast.sampling import Run
 
-__all__ = ["LIMIT", "GuardedRun", "expected", "norms"]
+__all__ = ["LIMIT", "WORST", "GuardedRun", "expected", "norms"]
 
 LIMIT = 0.6
 """Of the default rule's guard: chosen on small models, docs/quality.md."""
 
-_WORST = 1e6
-"""Times the limit: errors above are as good as this one, whose square no dtype that is computed in overflows."""
+WORST = 1e6
+"""Times the limit: errors above are as good as this one, whose square is finite in every dtype that is computed in."""
 
 
 class GuardedRun(Run):
@@ -92,7 +92,7 @@ class GuardedRun(Run):
         self._check_kept(step)
         error = self.doubt * float(step - self._newest)
         xp = array_namespace(error)
-        part = guard(xp.minimum(error, xp.full_like(error, _WORST * self.limit)), self.limit)
+        part = guard(xp.minimum(error, xp.full_like(error, WORST * self.limit)), self.limit)
         return self._ring.drawn(self._weights(step), part)
 
 

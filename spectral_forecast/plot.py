@@ -65,9 +65,7 @@ def plot_plan(plan: Plan, *, title: str = "", path: str | Path | None = None) ->
     bottom.set_xlabel(f"step (evaluated: {schedules.steps(plan.evaluate)})")
     bottom.legend(frameon=False)
     bottom.set_ylim(bottom=0.0)
-    if path is not None:
-        figure.savefig(path, dpi=130)
-    return figure
+    return _saved(figure, path)
 
 
 def plot_cost(
@@ -114,9 +112,7 @@ def plot_cost(
     to_go.set_ylabel("of all steps from here")
     to_go.set_xlabel("step")
     to_go.legend(frameon=False)
-    if path is not None:
-        figure.savefig(path, dpi=130)
-    return figure
+    return _saved(figure, path)
 
 
 def plot_ellipse(
@@ -194,6 +190,10 @@ def plot_ellipse(
     line.set_ylim(-0.5 * height, 1.8 * height)
     line.set_xlabel("time")
     line.legend(frameon=False, fontsize="small", loc="upper left")
+    return _saved(figure, path)
+
+
+def _saved(figure: "Figure", path: str | Path | None) -> "Figure":
     if path is not None:
         figure.savefig(path, dpi=130)
     return figure

@@ -13,7 +13,7 @@ from spectral_forecast._typing import Array, Weights
 from spectral_forecast._widen import widened
 from spectral_forecast.combine import combine
 
-__all__ = ["Misses", "Ring", "squares"]
+__all__ = ["Misses", "Ring", "nbytes", "squares"]
 
 
 class Misses(NamedTuple):
@@ -46,11 +46,12 @@ class Ring:
     def __init__(self, kept: int) -> None:
         self.kept = kept
         self.newest = -1
+        self.like: Any = None  # an array of a kept feature's shape, dtype and device
         self._rows: list[Any] = [None] * kept
 
     def put(self, row: int, feature: Array) -> None:
         """Keep a copy of a feature in a row: samplers update arrays in place."""
-        self._rows[row] = array_namespace(feature).asarray(feature, copy=True)
+        self._rows[row] = self.like = array_namespace(feature).asarray(feature, copy=True)
         self.newest = row
 
     def row(self, row: int) -> Array:
@@ -59,16 +60,15 @@ class Ring:
 
     def changes(self, feature: Array) -> dict[str, tuple[Any, Any]]:
         """Return what of a feature differs from those kept: name, old and new."""
-        if self.newest < 0:
+        if self.like is None:
             return {}
-        kept = self._rows[self.newest]
-        pairs = {name: (_trait(kept, name), _trait(feature, name)) for name in ("shape", "dtype", "device")}
+        pairs = {name: (_trait(self.like, name), _trait(feature, name)) for name in ("shape", "dtype", "device")}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     @property
     def nbytes(self) -> int:
         """Bytes that the kept features take."""
-        return sum(_nbytes(kept) for kept in self._rows if kept is not None)
+        return sum(nbytes(kept) for kept in self._rows if kept is not None)
 
     def sum(self, weights: Weights) -> Array:
         """Return the features' sum with ``weights`` (K,), in their dtype; see `combine`."""
@@ -127,8 +127,8 @@ def squares(array: Array) -> Array:
     return xp.sum(xp.abs(array) ** 2, axis=axes, keepdims=True) if axes else xp.abs(array) ** 2
 
 
-def _nbytes(array: Array) -> int:
-    """Bytes of an array; the standard has neither `nbytes` nor an item size, but the bits of a number."""
+def nbytes(array: Array) -> int:
+    """Return the bytes of an array; the standard has neither `nbytes` nor an item size, but the bits of a number."""
     xp = array_namespace(array)
     bits = xp.finfo(array.dtype).bits * (2 if xp.isdtype(array.dtype, "complex floating") else 1)
     return int(math.prod(array.shape) * bits) // 8

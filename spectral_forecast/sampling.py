@@ -18,6 +18,7 @@ import math
 import numpy as np
 from array_api_compat import array_namespace
 
+from spectral_forecast._order import Ordered
 from spectral_forecast._typing import Array, Weights
 from spectral_forecast.corrector import guard
 from spectral_forecast.plan import Plan
@@ -26,7 +27,7 @@ from spectral_forecast.ring import Misses, Ring
 __all__ = ["Run"]
 
 
-class Run:
+class Run(Ordered):
     """The features of one run of a `Plan`, and its forecasts. Made by `Plan.start`.
 
     One run serves one stream of features: with two guidance branches, start two.
@@ -64,6 +65,8 @@ class Run:
     5 [10.]
     """
 
+    plan: Plan
+
     def __init__(
         self, plan: Plan, *, check_finite: bool = True, ring: Ring | None = None, measure: bool = False
     ) -> None:
@@ -76,7 +79,6 @@ class Run:
         self._ring = Ring(plan.kept) if ring is None else ring
         if self._ring.kept != plan.kept:
             raise ValueError(f"`ring` has {self._ring.kept} rows, `plan` keeps {plan.kept}; write one of that size.")
-        self._next = 0
 
     def evaluates(self, step: int) -> bool:
         """Whether the network runs at ``step``."""
@@ -104,10 +106,7 @@ class Run:
             If the plan does not evaluate this step or another comes first, or if the feature's shape, dtype or
             device differs from those kept before, or if it is not finite.
         """
-        self._check_step(step)
-        if not self.plan.evaluate[step]:
-            raise ValueError(f"`step` {step} is not evaluated by the plan; call `forecast({step})` instead of `keep`.")
-        self._check_order(step)
+        self._check_keep(step)
         if changes := self._ring.changes(feature):
             name, (old, new) = next(iter(changes.items()))
             raise ValueError(
@@ -185,21 +184,3 @@ class Run:
     def _weights(self, step: int) -> Weights:
         """The weights of the ring's rows, shape (K,)."""
         return np.asarray(self.plan.weights[step])
-
-    def _check_step(self, step: int) -> int:
-        if not 0 <= step < self.plan.steps:
-            raise ValueError(f"`step` is {step} of a run of {self.plan.steps}; write 0 to {self.plan.steps - 1}.")
-        return step
-
-    def _check_kept(self, step: int) -> None:
-        self._check_step(step)
-        self._check_order(step)
-        if self._next == 0:
-            raise ValueError("`step` 0 has nothing to be forecast from; evaluate it and `keep(0, feature)`.")
-
-    def _check_order(self, step: int) -> None:
-        if step < self._next:
-            raise ValueError(f"`step` is {step}, but step {self._next - 1} is kept already; go through them in order.")
-        missing = self._next + np.flatnonzero(self.plan.evaluate[self._next : step])
-        if missing.size:
-            raise ValueError(f"`step` is {step}, but step {missing[0]} is not kept yet; `keep` every evaluated step.")

@@ -14,9 +14,12 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from spectral_forecast import _checks
+from spectral_forecast._order import Ordered
 from spectral_forecast._typing import Array
 from spectral_forecast._widen import widened
+from spectral_forecast.combine import combine
 from spectral_forecast.plan import Plan, bytes_of
+from spectral_forecast.ring import nbytes
 
 __all__ = ["StreamedPlan", "StreamedRun", "streamed"]
 
@@ -65,7 +68,7 @@ class StreamedPlan(NamedTuple):
         return self.kept * bytes_of(feature, None, least=4)
 
 
-class StreamedRun:
+class StreamedRun(Ordered):
     """The accumulated rows of one run of a `StreamedPlan`, and its forecasts; used as a `Run` is.
 
     Examples
@@ -85,20 +88,21 @@ class StreamedRun:
     (112, 40)
     """
 
+    plan: StreamedPlan
+
     def __init__(self, plan: StreamedPlan) -> None:
         self.plan = plan
         self._rows: list[Any] = []
         self._like: Any = None
-        self._next = 0
 
     def evaluates(self, step: int) -> bool:
         """Whether the network runs at ``step``."""
-        return bool(self.plan.evaluate[self._check(step)])
+        return bool(self.plan.evaluate[self._check_order(step)])
 
     @property
     def nbytes(self) -> int:
         """Bytes that the rows take."""
-        return sum(bytes_of(row, None) for row in self._rows)
+        return sum(nbytes(row) for row in self._rows)
 
     def keep(self, step: int, feature: Array) -> None:
         """Add the feature of an evaluated step to the rows; steps come in order, none left out.
@@ -109,8 +113,7 @@ class StreamedRun:
             If the plan does not evaluate this step or another comes first, or if the feature's shape or dtype is
             another than before.
         """
-        if not self.plan.evaluate[self._check(step)]:
-            raise ValueError(f"`step` {step} is not evaluated by the plan; call `forecast({step})` instead of `keep`.")
+        self._check_keep(step)
         true = widened(feature)
         if self._like is None:
             self._rows = [array_namespace(true).zeros_like(true) for _ in range(self.plan.kept)]
@@ -120,27 +123,15 @@ class StreamedRun:
                 f"{self._like[1]} of shape {tuple(self._like[0])}; start a new run with `plan.start()`."
             )
         self._like = feature.shape, feature.dtype
-        for row, factors in enumerate(self.plan.update[step].tolist()):
-            self._rows[row] = _sum(factors, [*self._rows, true])
+        for row, factors in enumerate(self.plan.update[step]):
+            self._rows[row] = combine(factors, [*self._rows, true])
         self._next = step + 1
 
     def forecast(self, step: int) -> Array:
         """Return the forecast of ``step`` from the features before it, in their dtype."""
-        self._check(step)
-        if self._like is None:
-            raise ValueError("`step` 0 has nothing to be forecast from; evaluate it and `keep(0, feature)`.")
-        total = _sum(self.plan.weights[step].tolist(), self._rows)
+        self._check_kept(step)
+        total = combine(self.plan.weights[step], self._rows)
         return array_namespace(total).astype(total, self._like[1], copy=False)
-
-    def _check(self, step: int) -> int:
-        if not 0 <= step < self.plan.steps:
-            raise ValueError(f"`step` is {step} of a run of {self.plan.steps}; write 0 to {self.plan.steps - 1}.")
-        if step < self._next:
-            raise ValueError(f"`step` is {step}, but step {self._next - 1} is kept already; go through them in order.")
-        missing = self._next + np.flatnonzero(self.plan.evaluate[self._next : step])
-        if missing.size:
-            raise ValueError(f"`step` is {step}, but step {missing[0]} is not kept yet; `keep` every evaluated step.")
-        return step
 
 
 def streamed(plan: Plan, *, rows: int | None = None) -> StreamedPlan:
@@ -213,11 +204,3 @@ def _update(rows: NDArray[np.float64], feature: NDArray[np.float64], most: int |
     basis = right[: rank if most is None else min(rank, most)]
     turned, left = np.linalg.qr(basis[:, :-1], mode="complete")
     return np.column_stack([np.triu(left), turned.T @ basis[:, -1]])
-
-
-def _sum(factors: list[float], arrays: list[Array]) -> Array:
-    total: Any = None
-    for factor, array in zip(factors, arrays, strict=True):
-        if factor != 0.0:
-            total = factor * array if total is None else total + factor * array
-    return array_namespace(arrays[0]).zeros_like(arrays[0]) if total is None else total

@@ -60,3 +60,15 @@ def runs(draw, longest=30):
     times = np.concatenate([[0.0], np.cumsum(gaps)])
     later = draw(st.lists(st.booleans(), min_size=len(gaps), max_size=len(gaps)))
     return times, np.array([True, *later])
+
+
+def carried_out(plan, features, **options):
+    """All features of a run, kept or forecast."""
+    run, seen = plan.start(**options), []
+    for step, feature in enumerate(features):
+        if run.evaluates(step):
+            run.keep(step, feature)
+            seen.append(feature)
+        else:
+            seen.append(run.forecast(step))
+    return seen

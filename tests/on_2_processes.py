@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import torch
 from diffusers import ContextParallelConfig, FluxTransformer2DModel, WanTransformer3DModel
+from latents import drawn
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, record, report, restore
@@ -29,16 +30,7 @@ class Flux:
 
     @torch.no_grad()
     def run(self):
-        condition = digits.embed([3, 8])
-        return self.model(
-            prompt_embeds=condition.prompt_embeds.repeat(1, 2, 1),
-            pooled_prompt_embeds=condition.pooled_prompt_embeds,
-            num_inference_steps=STEPS,
-            height=128,
-            width=128,
-            latents=digits.noise(2, seed=0),
-            output_type="latent",
-        ).images
+        return drawn(self.model, STEPS, tokens=2)
 
 
 class Wan:

@@ -7,6 +7,7 @@ import torch
 from collectives import Collectives
 from diffusers import ContextParallelConfig, FluxTransformer2DModel, TensorParallelConfig
 from diffusers.hooks import tensor_parallel
+from latents import drawn
 
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import report
@@ -37,23 +38,14 @@ class Flux:
     @torch.no_grad()
     def run(self, callback=None):
         """Sample; the collectives of each step are in ``said``."""
-        condition, self.said = digits.embed([3, 8]), []
+        self.said = []
         with Collectives() as collectives:
 
             def ended(pipe, step, time, kept):
                 self.said.append(collectives.taken())
                 return kept if callback is None else callback(pipe, step, time, kept)
 
-            return self.model(
-                prompt_embeds=condition.prompt_embeds.repeat(1, self.heads, 1),
-                pooled_prompt_embeds=condition.pooled_prompt_embeds,
-                num_inference_steps=STEPS,
-                height=128,
-                width=128,
-                latents=digits.noise(2, seed=0),
-                output_type="latent",
-                callback_on_step_end=ended,
-            ).images
+            return drawn(self.model, STEPS, tokens=self.heads, callback_on_step_end=ended)
 
     @property
     def session(self):

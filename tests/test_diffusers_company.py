@@ -19,6 +19,7 @@ from diffusers import (
     PyramidAttentionBroadcastConfig,
     WanTransformer3DModel,
 )
+from latents import drawn
 from optimum import quanto
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -66,17 +67,7 @@ def order(request):
 
 @torch.no_grad()
 def draw(pipe, **options):
-    condition = digits.embed([3, 8])
-    return pipe(
-        prompt_embeds=condition.prompt_embeds,
-        pooled_prompt_embeds=condition.pooled_prompt_embeds,
-        num_inference_steps=STEPS,
-        height=128,
-        width=128,
-        latents=digits.noise(2, seed=0),
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(pipe, STEPS, **options)
 
 
 def by_hand(pipe, at, **options):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax import lax
+from laws import carried_out
 
 from spectral_forecast import Corrector, Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.jax import Gated, ddim, flow_euler, forecasted, resumable
@@ -24,14 +25,7 @@ FEATURES = hnp.arrays(np.float64, (STEPS, 3, 4), elements=st.integers(-4000, 400
 
 def by_run(features, plan=PLAN, limit=LIMIT):
     """Every step's feature, kept or forecast, by `GuardedRun`."""
-    run, seen = plan.start(limit=limit), []
-    for step, feature in enumerate(features):
-        if run.evaluates(step):
-            run.keep(step, feature)
-            seen.append(feature)
-        else:
-            seen.append(run.forecast(step))
-    return np.stack([np.asarray(one, np.float64) for one in seen])
+    return np.stack([np.asarray(one, np.float64) for one in carried_out(plan, features, limit=limit)])
 
 
 @jax.jit

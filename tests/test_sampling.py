@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import FORECASTERS, runs
+from laws import FORECASTERS, carried_out, runs
 
 from conftest import to_numpy
 from spectral_forecast import Newton, Run, make_plan, schedules, spectrum
@@ -12,24 +12,12 @@ from spectral_forecast import Newton, Run, make_plan, schedules, spectrum
 PLAN = make_plan(Newton(1), np.arange(6), schedules.mask(6, [0, 1, 4]))
 
 
-def sample(plan, features, **options):
-    """All features of a run, kept or forecast."""
-    run, seen = plan.start(**options), []
-    for step, feature in enumerate(features):
-        if run.evaluates(step):
-            run.keep(step, feature)
-            seen.append(feature)
-        else:
-            seen.append(run.forecast(step))
-    return seen
-
-
 @given(runs(), st.sampled_from(FORECASTERS), st.sampled_from([None, 1, 3]))
 def test_is_the_weighted_sum_of_the_plan(drawn, rule, keep):
     times, evaluate = drawn
     plan = make_plan(rule, times, evaluate, keep=keep)
     features = np.random.default_rng(0).normal(size=(times.size, 3))
-    for step, value in enumerate(sample(plan, features)):
+    for step, value in enumerate(carried_out(plan, features)):
         if not evaluate[step]:
             nodes = plan.nodes(step)
             filled = nodes >= 0
@@ -40,7 +28,7 @@ def test_is_the_weighted_sum_of_the_plan(drawn, rule, keep):
 def test_works_on_every_library_and_dtype(kind):
     xp, dtype = kind
     ramp = [xp.asarray([[float(step), 2.0 * step]], dtype=dtype) for step in range(6)]
-    for step, value in enumerate(sample(PLAN, ramp)):
+    for step, value in enumerate(carried_out(PLAN, ramp)):
         assert value.dtype == dtype
         assert to_numpy(value) == pytest.approx(np.array([[step, 2.0 * step]]), rel=float(xp.finfo(dtype).eps))
 
@@ -50,17 +38,17 @@ def test_stays_on_the_device(device):
 
     features = [torch.ones((2, 2), device=device) for _ in range(6)]
     # Shapes alone can be checked on "meta"; whether a value is finite cannot.
-    for value in sample(PLAN, features, check_finite=device == "cpu"):
+    for value in carried_out(PLAN, features, check_finite=device == "cpu"):
         assert value.device.type == device
 
 
 def test_running_twice_is_running_once():
     plan = make_plan(spectrum(0.5), np.arange(50), schedules.growing(50), span=(0, 50))
     features = np.random.default_rng(3).normal(size=(50, 4))
-    first, second = sample(plan, features), sample(plan, features)
+    first, second = carried_out(plan, features), carried_out(plan, features)
     aborted = plan.start()
     aborted.keep(0, features[7])
-    third = sample(plan, features)
+    third = carried_out(plan, features)
     assert np.array_equal(first, second)
     assert np.array_equal(first, third)
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "centred_products", "errors", "small_sum", "weighted_sum"]
+__all__ = ["CHUNK", "NARROW", "centred_products", "errors", "small_sum", "weighted_sum"]
 
-BAGS = (torch.bfloat16, torch.float16, torch.float32)
+NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
 SMALLEST, LARGEST = 64, 2048  # elements of a block
 CHUNK = 2**18  # of all rows together, that are converted at a time
 PARTS = 3  # bfloat16 has 8 bits, float32 24
@@ -40,12 +40,12 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: tor
         Contiguous, on the CPU, of a floating dtype. Rows of weight 0 in all items are not read.
     weights : ndarray, shape (items, K)
     dtype : torch.dtype, optional
-        Of the sums; by default that of the rows.
+        Of the sums, one of `NARROW`; by default that of the rows.
     """
     used, dtype = np.flatnonzero(weights.any(axis=0)), dtype or rows.dtype
     if used.size == 0 or rows.numel() == 0:
         return torch.zeros(rows.shape[1:], dtype=dtype)
-    if used.size == 2 and rows.dtype == dtype and dtype in BAGS and _is_line(weights[:, used]):
+    if used.size == 2 and rows.dtype == dtype and _is_line(weights[:, used]):
         return _line(rows, used, weights)
     block = _block(rows.shape[2])
     factors = _factors(weights[:, used], dtype) if block and rows.dtype == dtype else None
@@ -125,7 +125,7 @@ def _factors(weights: NDArray[np.float64], dtype: torch.dtype) -> torch.Tensor |
     while len(parts) < PARTS and bool(rest.any()):
         parts.append(rest.to(dtype))
         rest = rest - parts[-1].double()
-    if dtype not in BAGS or not bool((rest.abs() <= 2.0**-24 * size).all()):
+    if not bool((rest.abs() <= 2.0**-24 * size).all()):
         return None
     return torch.stack(parts, dim=2).flatten(1)
 

@@ -5,6 +5,7 @@ a forecast on arrival. Both sum in float32. They need Triton, which PyTorch for 
 the portable path serves. Nothing here waits for the device: the few weights are sent from pinned memory.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -154,4 +155,4 @@ def _sent(weights: NDArray[np.float64], device: torch.device) -> tuple[torch.Ten
 
 def _on(device: torch.device) -> Any:
     """The device that kernels are launched on."""
-    return torch.cuda.device(device) if device.type == "cuda" else torch.no_grad()
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

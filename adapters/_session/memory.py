@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 
 from spectral_forecast import Plan
-from spectral_forecast.adapters._session.ring import FLOAT8, NARROW
+from spectral_forecast.adapters._session.contraction import NARROW
+from spectral_forecast.adapters._session.ring import FLOAT8
 
 __all__ = ["DEFAULT", "Holding", "Memory"]
 

@@ -9,12 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from spectral_forecast._typing import Weights
-from spectral_forecast.adapters._session.contraction import CHUNK, centred_products, errors, small_sum, weighted_sum
+from spectral_forecast.adapters._session.contraction import (
+    CHUNK,
+    NARROW,
+    centred_products,
+    errors,
+    small_sum,
+    weighted_sum,
+)
 from spectral_forecast.ring import Misses, Ring
 
-__all__ = ["FLOAT8", "NARROW", "TorchRing", "ring_for"]
+__all__ = ["FLOAT8", "TorchRing", "ring_for"]
 
-NARROW = (torch.bfloat16, torch.float16, torch.float32)
 SMALL = CHUNK  # elements of all rows that are converted at once
 FLOAT8 = torch.float8_e4m3fn
 
@@ -39,7 +45,6 @@ class TorchRing(Ring):
         self.dtype = dtype
         self.host = host
         self.scale = np.ones(kept)
-        self.like: torch.Tensor | None = None  # a feature's shape, dtype and device, without its memory
         self.rows: torch.Tensor | None = None
         self.kernels: Any = None  # of a GPU, where there are some
 
@@ -48,7 +53,7 @@ class TorchRing(Ring):
         if self.rows is None:
             # A ring that is made in inference mode could not be written to outside of it.
             with torch.inference_mode(mode=False):
-                self.like = feature.new_empty(()).expand(feature.shape)
+                self.like = feature.new_empty(()).expand(feature.shape)  # without its memory
                 self.rows = torch.empty(
                     (self.kept, *feature.shape),
                     dtype=self.dtype or feature.dtype,
@@ -68,16 +73,6 @@ class TorchRing(Ring):
         kept = self.rows[row].to(self.like.device, self.like.dtype)
         return kept if self.scale[row] == 1.0 else kept * self.scale[row]
 
-    def changes(self, feature: torch.Tensor) -> dict[str, tuple[Any, Any]]:
-        """Return what of a feature differs from those kept: name, old and new."""
-        if self.like is None:
-            return {}
-        pairs = {
-            name: (getattr(self.like, name), getattr(feature, name, None)) for name in ("shape", "dtype", "device")
-        }
-        pairs["shape"] = (tuple(self.like.shape), tuple(feature.shape))
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
     @property
     def nbytes(self) -> int:
         """Bytes that the ring takes."""
@@ -91,8 +86,8 @@ class TorchRing(Ring):
 
     def drawn(self, weights: Weights, part: torch.Tensor) -> torch.Tensor:
         """Return ``newest + part * (sum(weights) - newest)``, in one pass."""
-        first = self.like.shape[0] if self.like.ndim > 1 else 1
-        by_item = part.numel() == 1 or (part.numel() == first and part.shape[:1] == (first,))
+        items = self._items
+        by_item = part.numel() == 1 or (part.numel() == items and part.shape[:1] == (items,))
         if by_item and self.kernels and part.device == self.rows.device:
             return self._launched(weights, part=part.reshape(-1))
         if by_item and self._chunked:
@@ -108,7 +103,7 @@ class TorchRing(Ring):
 
     def misses(self, weights: Weights, feature: torch.Tensor) -> Misses:
         """Return how far the forecast by ``weights`` is off a feature that is not kept yet."""
-        items = feature.shape[0] if feature.ndim > 1 else 1
+        items = self._items
         if not (self.kernels or self._chunked) or self.rows.numel() <= SMALL:
             return super().misses(weights, feature)
         rows, flat = self.rows.view(self.kept, items, -1), feature.contiguous().view(items, -1)
@@ -132,25 +127,27 @@ class TorchRing(Ring):
         return (sums if reduce is None else reduce(sums.to(self.like.device)).cpu()).numpy()
 
     @property
+    def _items(self) -> int:
+        """Items of a batch: along the first axis of features with two axes or more."""
+        return int(self.like.shape[0]) if self.like.ndim > 1 else 1
+
+    @property
     def _chunked(self) -> bool:
         """Whether rows are summed by `contraction`: on CPUs, where float32 is wide enough."""
         return self.like.dtype in NARROW and self.rows.device.type == "cpu"
 
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         """Return the sum with weights (items, K), of one item or of each of the batch's."""
-        items = len(weights)
-        if self.rows.numel() <= SMALL:
-            sums = small_sum(self.rows.view(self.kept, items, -1), weights * self.scale)
-            return sums.view(self.like.shape).to(self.like.device, self.like.dtype)
-        sums = weighted_sum(self.rows.view(self.kept, items, -1), weights * self.scale, dtype=self.like.dtype)
-        return sums.view(self.like.shape).to(self.like.device)
+        rows, weights = self.rows.view(self.kept, len(weights), -1), weights * self.scale
+        small = self.rows.numel() <= SMALL
+        sums = small_sum(rows, weights) if small else weighted_sum(rows, weights, dtype=self.like.dtype)
+        return sums.view(self.like.shape).to(self.like.device, self.like.dtype)
 
     def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
         """Return what the kernel makes of the rows."""
-        items = self.like.shape[0] if self.like.ndim > 1 else 1
         out = torch.empty(self.like.shape, dtype=(self.like if added is None else added).dtype, device=self.rows.device)
         if out.numel():
-            rows = self.rows.view(self.kept, items, -1)
+            rows = self.rows.view(self.kept, self._items, -1)
             self.kernels.weighted_sum(rows, weights, out, newest=self.newest, part=part, added=added)
         return out
 

@@ -265,7 +265,7 @@ class Session:
             return
         if self.gated[0] != step:
             if self.seen is not None:
-                # Once for whatever was seen of the newest arrival, and whether or not this process has seen anything.
+                # Once an arrival, whichever of its errors was seen last, so that it is one number that processes say.
                 (arrived, error), self.seen = self.seen, None
                 error = self.agreed(error)
                 self.gate.arrive(arrived, None if error < 0.0 else error)

@@ -11,11 +11,10 @@ from spectral_forecast import Plan
 from spectral_forecast.adapters.jax import _ring
 from spectral_forecast.adapters.jax._ring import Ring
 from spectral_forecast.corrector import guard
+from spectral_forecast.guarded import WORST
+from spectral_forecast.ring import squares
 
 __all__ = ["Newest", "doubt", "drawn_back", "newest"]
-
-_WORST = 1e6
-"""Times the limit: errors above are as good as this one, whose square is finite and has a derivative."""
 
 
 class Newest(NamedTuple):
@@ -46,7 +45,7 @@ def doubt(feature: Any, weights: Any, last: Newest, ring: Ring) -> Any:
         true, before, forecast = map(
             _ring.widened, (leaf, lax.dynamic_index_in_dim(rows, last.row, keepdims=False), forecast)
         )
-        size, missed = _squares(true), jnp.minimum(_squares(true - before), _squares(true - forecast))
+        size, missed = squares(true), jnp.minimum(squares(true - before), squares(true - forecast))
         error = _ring.root_of_ratio(missed, jnp.where(size > 0.0, size, 1.0))
         return jnp.where(last.known, error / jnp.asarray(last.gap, error.dtype), 0.0)
 
@@ -60,7 +59,7 @@ def drawn_back(weights: Any, last: Newest, ring: Ring, limit: float) -> Any:
     """
 
     def between(doubt: jax.Array) -> jax.Array:
-        error = jnp.minimum(doubt * jnp.asarray(last.gap, doubt.dtype), _WORST * limit)
+        error = jnp.minimum(doubt * jnp.asarray(last.gap, doubt.dtype), WORST * limit)
         part = guard(error, limit)[None]
         plain, reuse = (
             jnp.asarray(w).astype(doubt.dtype).reshape(-1, *[1] * doubt.ndim)
@@ -69,8 +68,3 @@ def drawn_back(weights: Any, last: Newest, ring: Ring, limit: float) -> Any:
         return part * plain + (1.0 - part) * reuse
 
     return _ring.weighted_sum([between(leaf) for leaf in jax.tree.leaves(ring.doubt)], ring)
-
-
-def _squares(x: jax.Array) -> jax.Array:
-    """Squared 2-norms of the items, broadcasting against them."""
-    return jnp.sum(jnp.abs(x) ** 2, axis=_ring.item_axes(x), keepdims=True)

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from spectral_forecast.ring import squares
+
 __all__ = [
     "Ring",
     "allocate",
     "check_feature",
     "error",
     "feature",
-    "item_axes",
     "replaced",
     "root_of_ratio",
     "store",
@@ -59,9 +60,7 @@ def allocate(
         # Broadcasting carries over how the feature is sharded, and over which axes of a mesh it varies; so do sums.
         given = feature(model, args, kwargs)
         rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (kept + 1, *jnp.shape(leaf))), given)
-        return rows, jax.tree.map(
-            lambda leaf: jnp.sum(jnp.abs(widened(leaf)), axis=item_axes(leaf), keepdims=True), given
-        )
+        return rows, jax.tree.map(lambda leaf: squares(widened(leaf)), given)
 
     specs, norms = jax.eval_shape(rows_and_norms)
     leaves = jax.tree.leaves(specs)
@@ -171,11 +170,6 @@ def root_of_ratio(missed: jax.Array, size: jax.Array) -> jax.Array:
     """Return the square root of a ratio; 0 where ``missed`` is, where neither a root nor 0 / 0 has a derivative."""
     wrong = missed != 0.0  # a NaN is one
     return jnp.where(wrong, jnp.sqrt(jnp.where(wrong, missed, 1.0) / jnp.where(wrong, size, 1.0)), 0.0)
-
-
-def item_axes(leaf: Any) -> tuple[int, ...]:
-    """Return the axes of one item of a batch; an array with fewer than two axes is one item."""
-    return tuple(range(1 if jnp.ndim(leaf) > 1 else 0, jnp.ndim(leaf)))
 
 
 def widened(leaf: Any) -> jax.Array:

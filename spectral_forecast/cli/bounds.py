@@ -11,8 +11,8 @@ import numpy as np
 from spectral_forecast import bounds
 from spectral_forecast.benchmarks.tables import markdown
 from spectral_forecast.cli.output import Output, add_json
-from spectral_forecast.cli.rule import add_rule, named
-from spectral_forecast.cli.schedule import add_schedule, planned
+from spectral_forecast.cli.rule import named
+from spectral_forecast.cli.schedule import add_planned, planned
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -23,9 +23,7 @@ EXTRA = "plot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = "spectral-forecast bounds [options]"
-    add_schedule(parser)
-    group = add_rule(parser, name="spectrum", blend=1.0, mode="paper")
-    group.add_argument("--keep", type=int, metavar="N", help="hold at most so many features (default all)")
+    add_planned(parser)
     parser.add_argument(
         "--rho", type=float, nargs="+", metavar="X", default=[1.5, 2.0, 3.0], help="ellipses (default 1.5 2 3)"
     )

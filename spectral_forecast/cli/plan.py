@@ -7,8 +7,8 @@ import numpy as np
 
 from spectral_forecast import bounds
 from spectral_forecast.cli.output import Output, add_json
-from spectral_forecast.cli.rule import add_rule, named
-from spectral_forecast.cli.schedule import add_schedule, planned
+from spectral_forecast.cli.rule import named
+from spectral_forecast.cli.schedule import add_planned, planned
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -19,9 +19,7 @@ EXTRA = "plot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = "spectral-forecast plan [options]"
-    add_schedule(parser)
-    group = add_rule(parser, name="spectrum", blend=1.0, mode="paper")
-    group.add_argument("--keep", type=int, metavar="N", help="hold at most so many features (default all)")
+    add_planned(parser)
     parser.add_argument("--rho", type=float, metavar="X", default=2.0, help="ellipse of the worst case (default 2)")
     add_json(parser)
     parser.add_argument(

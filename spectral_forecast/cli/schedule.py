@@ -1,4 +1,4 @@
-"""The options that name a schedule; `plan` and `bounds` share them."""
+"""The options that name a schedule and a rule; `plan` and `bounds` share them."""
 
 import argparse
 import re
@@ -6,13 +6,13 @@ import re
 import numpy as np
 
 from spectral_forecast import schedules
-from spectral_forecast.cli.rule import named
+from spectral_forecast.cli.rule import add_rule, named
 from spectral_forecast.plan import Plan, make_plan
 
-__all__ = ["add_schedule", "planned"]
+__all__ = ["add_planned", "planned"]
 
 
-def add_schedule(parser: argparse.ArgumentParser) -> None:
+def add_planned(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--steps", type=int, metavar="N", default=50, help="steps of the run (default 50)")
     add = parser.add_argument_group("schedule: growing, unless one of the first three is given").add_argument
@@ -24,6 +24,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add("--warmup", type=int, metavar="N", default=5, help="first steps evaluated (default 5)")
     add("--tail", type=int, metavar="N", default=0, help="last steps evaluated (default 0)")
     add("--max-skip", type=int, metavar="N", help="most forecasts in a row (default: no limit)")
+    group = add_rule(parser, name="spectrum", blend=1.0, mode="paper")
+    group.add_argument("--keep", type=int, metavar="N", help="hold at most so many features (default: all in use)")
 
 
 def planned(options: argparse.Namespace) -> tuple[Plan, np.ndarray, tuple[float, float]]:
