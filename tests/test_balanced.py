@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectral_forecast import AnalyticKernel, schedules
-from spectral_forecast._balance import _PLACES, Pricing
 from spectral_forecast.plot import plot_cost
 from spectral_forecast.schedules import balanced, flow_time, growing, mask, predicted_error, steps
+from spectral_forecast.schedules._search import _PLACES, Pricing
 
 
 def flow(count, shift=3.0):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["CHUNK", "NARROW", "centred_products", "errors", "small_sum", "weighted_sum"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
-SMALLEST, LARGEST = 64, 2048  # elements of a block
+SMALLEST, LARGEST = 64, 8192  # elements of a block
 CHUNK = 2**18  # of all rows together, that are converted at a time
 PARTS = 3  # bfloat16 has 8 bits, float32 24
 
