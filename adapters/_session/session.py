@@ -14,11 +14,12 @@ from torch.utils import _pytree as pytree
 from spectral_forecast import Plan
 from spectral_forecast.adapters._session.caches import contents, is_cache, leaves, written
 from spectral_forecast.adapters._session.clock import Clock, Moment
+from spectral_forecast.adapters._session.gated import Gated
+from spectral_forecast.adapters._session.owner import Owner
 from spectral_forecast.adapters._session.place import Place, UnfitError, magnitude
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
-from spectral_forecast.tolerance import Gate
 
 __all__ = ["Session"]
 
@@ -78,9 +79,7 @@ class Session:
         self.choose = choose
         self.planned = planned
         self.agreed = agreed
-        self.gate: Gate | None = None
-        self.gated = (-1, False)  # the newest step that the gate was asked of, and its answer
-        self.seen: tuple[int, float] | None = None  # the newest evaluated step and its forecast's error, -1 if unknown
+        self.gated: Gated | None = None
         self.make_clock = clock
         self.clock = clock(used)
         self.report = Report(name, place.at, str(settings))
@@ -91,12 +90,9 @@ class Session:
         self.followed: dict[str, list[tuple[int, Plan]]] = {}  # each stream's plans in this run
         self.arrived: Arrival | None = None  # by the newest call
         self.calls = self.forecasts = 0  # since the beginning, for whoever asks what has happened meanwhile
-        self.thread: threading.Thread | None = None  # the one whose run is in progress
-        self.timesteps: Any = None  # and its scheduler's own tensor; `is` tells one run's from the next
-        self.others = 0  # calls from other threads during this run,
-        self.others_event = 0  # and where the report says so
+        self.owner = Owner()
+        self.others_event: int | None = None  # where the report tells of other threads
         self.width = 1  # most streams at a time, which share the memory
-        self.lock = threading.Lock()
 
     def call(
         self,
@@ -121,7 +117,8 @@ class Session:
         timesteps : Tensor, optional
             The scheduler's list.
         """
-        if not self._claim(timesteps):
+        if not self.owner.claim(timesteps):
+            self._note_others()
             return forward()
         self.calls += 1
         self.arrived = None
@@ -134,7 +131,8 @@ class Session:
         given = _describe(arguments)
         stream = self._stream(moment, step, given)
         self.place.enter(arguments, self.plan.steps - step)
-        self._ask(stream, moment, step)
+        if self.gated is not None and self.gated.evaluates(step) and not stream.evaluates(step):
+            self._insert(stream, moment, step)
         if not stream.evaluates(step):
             result = self._forecast(stream, step, forward)
             if result is not None:
@@ -162,29 +160,27 @@ class Session:
 
     def reset(self) -> None:
         """Let go of all features."""
-        self.thread = None
+        self.owner.release()
         self.streams.clear()
         self.arrived = None
         self.clock = self.make_clock(self.clock.used)
 
     def end(self, timesteps: Any = None) -> None:
         """Let go of all features, unless they are those of a run in progress in another thread."""
-        with self.lock:
+        with self.owner.lock:
             if not self.busy(timesteps):
                 self.reset()
 
     def expect(self, error: torch.Tensor, gap: int) -> None:
         """Guard forecasts by the relative error of the newest one, ``gap`` steps ahead, of each item of the batch."""
-        if self.seen is not None:
-            self.seen = self.seen[0], float(error.square().mean().sqrt())
+        if self.gated is not None:
+            self.gated.expect(error)
         for stream in self.streams.values():
             stream.expect(error / gap)
 
     def busy(self, timesteps: Any = None) -> bool:
-        """Whether a run is in progress in another thread; when its scheduler gets new timesteps, it has ended."""
-        if self.thread in (None, threading.current_thread()) or not self.thread.is_alive():
-            return False
-        return timesteps is self.timesteps
+        """Whether a run is in progress in another thread."""
+        return self.owner.busy(timesteps)
 
     def told(self) -> Report:
         """Return a copy of the report, with the errors of forecasts estimated."""
@@ -197,22 +193,17 @@ class Session:
         """Whether tensors are finite, for all processes that share the network."""
         return math.isfinite(self.magnitude(tensors))
 
-    def _claim(self, timesteps: Any) -> bool:
-        """Make this thread's the run in progress; False, and counted in the report, if another's is."""
-        with self.lock:
-            if not self.busy(timesteps):
-                self.thread, self.timesteps = threading.current_thread(), timesteps
-                return True
+    def _note_others(self) -> None:
+        """Say how many calls came from other threads, in one event of the report."""
+        with self.owner.lock:
             events = self.report.events
-            if not self.others:
+            if self.others_event is None:
                 self.others_event = len(events)
                 events.append("")
-            self.others += 1
-            text = (
-                f"calls from another thread came in between: {self.others}; each was evaluated, and nothing else done"
+            events[self.others_event] = (
+                f"calls from another thread came in between: {self.owner.others}; "
+                "each was evaluated, and nothing else done"
             )
-            events[self.others_event] = text
-            return False
 
     def _moment(self, timestep: Any, context: str | None, timesteps: torch.Tensor | None) -> Moment:
         """Place the call in time; begin a run where one begins."""
@@ -232,9 +223,9 @@ class Session:
         self.followed.clear()
         self.begin = moment.step
         steps = self.clock.remaining()
-        with self.lock:
+        with self.owner.lock:
             self.report = Report(self.name, self.place.at, str(self.settings), runs=self.report.runs + 1)
-            self.others = 0
+            self.owner.others, self.others_event = 0, None
         self.plan = self._plan(moment, steps)
         self.report.steps = self.plan.steps if self.plan else steps or 0
 
@@ -256,24 +247,14 @@ class Session:
             warnings.warn(f"Nothing is forecast: {choice.why}", stacklevel=2)
             return None
         self.levels = None if choice.levels is None else choice.levels[-steps - 1 :]
-        self.gate, self.gated, self.seen = choice.gate, (-1, False), None
+        self.gated = None if choice.gate is None else Gated(choice.gate, self.agreed)
         return settings.plan_for(steps, self.begin, choice)
 
-    def _ask(self, stream: Stream, moment: Moment, step: int) -> None:
-        """Let the gate decide about a step, once for all streams."""
-        if self.gate is None:
-            return
-        if self.gated[0] != step:
-            if self.seen is not None:
-                # Once an arrival, whichever of its errors was seen last, so that it is one number that processes say.
-                (arrived, error), self.seen = self.seen, None
-                error = self.agreed(error)
-                self.gate.arrive(arrived, None if error < 0.0 else error)
-            self.gated = step, self.gate.evaluates(step)
-        if self.gated[1] and not stream.evaluates(step):
-            plan = self.settings.grown(stream.plan, step - stream.begin, stream.begin, self.levels)
-            stream.follow(plan)
-            self.followed[moment.stream][-1] = (stream.begin, plan)
+    def _insert(self, stream: Stream, moment: Moment, step: int) -> None:
+        """Evaluate at a step more than the stream's plan does."""
+        plan = self.settings.grown(stream.plan, step - stream.begin, stream.begin, self.levels)
+        stream.follow(plan)
+        self.followed[moment.stream][-1] = (stream.begin, plan)
 
     def _stream(self, moment: Moment, step: int, given: dict[str, str]) -> Stream:
         """Return the stream that the call belongs to, restarted if something about the call is unexpected."""
@@ -334,9 +315,8 @@ class Session:
         if not stream.runs and not self._house(stream, moment, feature):
             return stream, None
         error = stream.keep(step, feature, largest)
-        if self.gate is not None:
-            number = math.nan if error is None else float(error)
-            self.seen = step, -1.0 if math.isnan(number) else number
+        if self.gated is not None:
+            self.gated.saw(step, error)
         if stream.corrects(step):
             self.arrived = Arrival(stream, step, threading.get_ident())
         held = sum(item.nbytes for item in self.streams.values())
@@ -387,16 +367,8 @@ class Session:
         if step == self.report.steps - 1:
             self.streams.pop(moment.stream, None)
             # With a scheduler, its own last step is still to come; the run is over when that is reset or begins anew.
-            if not self.streams and self.timesteps is None:
-                self.thread = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: everything but the thread that is in here."""
-        return {**vars(self), "thread": None, "lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what `__getstate__` returned."""
-        vars(self).update(state, lock=threading.Lock())
+            if not self.streams and self.owner.timesteps is None:
+                self.owner.release()
 
     def _note(self, moment: Moment, text: str) -> None:
         self.report.events.append(f"step {moment.step - self.begin}, stream {moment.stream}: {text}")
