@@ -21,7 +21,7 @@ extensions = [
     "names",  # docs/_ext: links of names in docstrings, and a warning for each public name that no page documents
     "percent",  # docs/_ext: scripts in the percent format are pages
 ]
-exclude_patterns = ["_build", "_ext", "conf.py"]
+exclude_patterns = ["_build", "_ext", "_static", "conf.py"]
 nitpicky = True
 
 # The pages are GitHub's Markdown first: what they need beyond it is math.
@@ -41,6 +41,8 @@ napoleon_custom_sections = [("Attributes", "params_style")]  # as parameters are
 
 html_theme = "furo"
 html_title = "spectral_forecast"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sphinx = False
 html_copy_source = False
 pygments_style = "friendly"
