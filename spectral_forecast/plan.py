@@ -204,7 +204,7 @@ def make_plan(
         with one ``keep``.
     sigmas : array_like, shape (N + 1,) or (N,), optional
         The sampler's noise levels, for the corrector: step i adds ``(sigmas[i + 1] - sigmas[i]) * output`` to the
-        sample. An end of 0 may be left out.
+        sample. The last one, where the run ends, may be left out.
     corrector : Corrector, optional
         Fills ``Plan.correction``. Features must be the network's outputs.
 
@@ -274,14 +274,14 @@ def _packed(
 
 
 def _levels(sigmas: ArrayLike | None, steps: int) -> NDArray[np.float64]:
-    """The noise levels of a run, with the one where it ends."""
+    """The noise levels of a run; where it ends nothing is corrected, so that this level may be missing."""
     levels = np.asarray(np.nan if sigmas is None else sigmas, dtype=np.float64)
     if levels.shape not in ((steps,), (steps + 1,)) or not np.isfinite(levels).all():
         raise ValueError(
-            f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels, and the "
-            "one where it ends if that is not 0."
+            f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels; the one "
+            "where it ends may follow."
         )
-    return levels if levels.size > steps else np.append(levels, 0.0)
+    return levels
 
 
 def _step(tau: NDArray[np.float64]) -> float | None:
