@@ -105,7 +105,7 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
 
         A row that nothing has filled yet is -1.
         """
-        filled = np.full(self.kept, -1, dtype=np.intp)
+        filled = np.full(self.kept, -1)
         for before in np.flatnonzero(self.evaluate[:step]):
             filled[self.slot[before]] = before
         return filled
@@ -127,7 +127,7 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
-        return all(np.array_equal(*pair) for pair in zip(tuple(self), tuple(other), strict=True))
+        return all(map(np.array_equal, self, other))
 
     def __ne__(self, other: object) -> bool:
         return not self == other  # a tuple's own `!=` would ask the arrays
@@ -273,9 +273,9 @@ def _packed(
     return slot, pack(weights), pack(correction)
 
 
-def _levels(sigmas: ArrayLike | None, steps: int) -> NDArray[np.float64]:
+def _levels(sigmas: Any, steps: int) -> NDArray[np.float64]:
     """The noise levels of a run; where it ends nothing is corrected, so that this level may be missing."""
-    levels = np.asarray(np.nan if sigmas is None else sigmas, dtype=np.float64)
+    levels = np.asarray(sigmas, dtype=np.float64)  # None becomes a NaN
     if levels.shape not in ((steps,), (steps + 1,)) or not np.isfinite(levels).all():
         raise ValueError(
             f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels; the one "

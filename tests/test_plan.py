@@ -237,6 +237,7 @@ def test_memory():
     assert plan.memory(array, dtype=torch.bfloat16) == 4 * 15 * 2
     assert plan.memory(jax.ShapeDtypeStruct((3, 5), jax.numpy.bfloat16)) == 4 * 15 * 2
     assert plan.memory({"a": array, "b": (array, [array[0]])}) == 4 * 35 * 4
+    assert plan.memory({"a": array, "b": (array, [array[0]])}, dtype="float16") == 4 * 35 * 2
     assert plan.memory(np.zeros((), dtype=np.complex64)) == 4 * 8
 
 
@@ -292,6 +293,29 @@ def test_the_level_where_the_run_ends_may_be_left_out():
     expected = (-0.3 * 2 + -0.1 * 6) * second
     row = plans[0].correction[4]
     assert row[plans[0].slot[[0, 1, 4]]] == pytest.approx(expected)
+
+
+def test_noise_levels_in_single_precision_are_computed_with_in_double():
+    options = {"evaluate": schedules.mask(5, [0, 1, 4]), "corrector": Corrector()}
+    levels = np.linspace(1.0, 0.1, 5, dtype=np.float32)
+    single, double = (make_plan(Newton(1), np.arange(5), sigmas=s, **options) for s in (levels, levels.tolist()))
+    assert single == double
+
+
+class Further:
+    """Repeats the newest feature over one step of 0.5, and extrapolates a line over more."""
+
+    def weights(self, times, t, /):
+        return (Reuse() if t - times[-1] < 0.75 else Newton(1)).weights(times, t)
+
+
+def test_a_corrected_feature_takes_no_row_of_the_forecast_it_replaces():
+    plan = make_plan(
+        Further(), np.arange(5), schedules.mask(5, [0, 1, 3]), sigmas=np.arange(5.0), corrector=Corrector(1)
+    )
+    assert plan.weights[3, plan.slot[[0, 1]]] == pytest.approx([-2.0, 3.0])
+    assert plan.correction[3].any()
+    assert plan.weights[3, plan.slot[3]] == 0.0
 
 
 @pytest.mark.parametrize("sigmas", [None, [1.0, 0.5], [1.0, 0.7, 0.5, 0.2, 0.0], [[1.0, 0.7, 0.5]], [1.0, np.nan, 0.5]])

@@ -44,8 +44,9 @@ def taylor(horizon: ArrayLike, order: int, *, derivative: ArrayLike = 1.0, noise
         for j in range(1, m + 2):  # term by term, so that neither the power nor the factorial overflows alone
             total = total + term
             term = term * distance / j
-        # At no distance nothing is extrapolated, whatever the derivative.
-        error = np.where(distance == 0.0, 0.0, limit * term) + np.where(each == 0.0, 0.0, each * total)
+        # At no distance nothing is extrapolated, whatever the derivative; without one, at whatever distance.
+        error = np.where((distance == 0.0) | (limit == 0.0), 0.0, limit * term)
+        error = error + np.where(each == 0.0, 0.0, each * total)
     return plain(np.where(np.isnan(error), np.inf, error))
 
 
