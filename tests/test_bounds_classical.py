@@ -31,10 +31,11 @@ def test_taylor_broadcasts():
 def test_single_precision_is_computed_with_in_double():
     t, origin, size = np.float32(0.7), np.float32(0.1), np.float32(0.3)
     assert bounds.taylor(t, 2, derivative=size) == bounds.taylor(float(t), 2, derivative=float(size))
-    found = bounds.taylor_extremal(t, 2, origin=origin, derivative=size)
-    assert found.dtype == np.float64
-    assert found == bounds.taylor_extremal(float(t), 2, origin=float(origin), derivative=float(size))
-    assert bounds.taylor_extremal(t, 0, origin=origin) == float(t) - float(origin)
+    for points in (t, np.array([t, 2 * t])):
+        found = bounds.taylor_extremal(points, 2, origin=origin, derivative=size)
+        expected = bounds.taylor_extremal(points.tolist(), 2, origin=float(origin), derivative=float(size))
+        assert found.dtype == np.float64
+        assert found.tolist() == expected.tolist()
 
 
 def test_taylor_where_powers_overflow_or_nothing_is_missed():
