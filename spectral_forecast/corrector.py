@@ -92,7 +92,7 @@ class Corrector:
         weights: NDArray[np.float64],
         sigmas: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Return ``Plan.correction`` for the other parts of a plan, its clock ``tau`` (N,) and ``sigmas`` (N + 1,)."""
+        """Return ``Plan.correction`` for the other parts of a plan, its clock ``tau`` (N,) and its noise levels."""
         rows = weights.shape[1]
         correction = np.zeros_like(weights)
         held: list[int] = []

@@ -105,7 +105,7 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
 
         A row that nothing has filled yet is -1.
         """
-        filled = np.full(self.kept, -1, dtype=np.intp)
+        filled = np.full(self.kept, -1)
         for before in np.flatnonzero(self.evaluate[:step]):
             filled[self.slot[before]] = before
         return filled
@@ -127,7 +127,7 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
-        return all(np.array_equal(*pair) for pair in zip(tuple(self), tuple(other), strict=True))
+        return all(map(np.array_equal, self, other))
 
     def __ne__(self, other: object) -> bool:
         return not self == other  # a tuple's own `!=` would ask the arrays
@@ -204,7 +204,7 @@ def make_plan(
         with one ``keep``.
     sigmas : array_like, shape (N + 1,) or (N,), optional
         The sampler's noise levels, for the corrector: step i adds ``(sigmas[i + 1] - sigmas[i]) * output`` to the
-        sample. An end of 0 may be left out.
+        sample. The last one, where the run ends, may be left out.
     corrector : Corrector, optional
         Fills ``Plan.correction``. Features must be the network's outputs.
 
@@ -273,15 +273,15 @@ def _packed(
     return slot, pack(weights), pack(correction)
 
 
-def _levels(sigmas: ArrayLike | None, steps: int) -> NDArray[np.float64]:
-    """The noise levels of a run, with the one where it ends."""
-    levels = np.asarray(np.nan if sigmas is None else sigmas, dtype=np.float64)
+def _levels(sigmas: Any, steps: int) -> NDArray[np.float64]:
+    """The noise levels of a run; where it ends nothing is corrected, so that this level may be missing."""
+    levels = np.asarray(sigmas, dtype=np.float64)  # None becomes a NaN
     if levels.shape not in ((steps,), (steps + 1,)) or not np.isfinite(levels).all():
         raise ValueError(
-            f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels, and the "
-            "one where it ends if that is not 0."
+            f"`sigmas` has shape {levels.shape}; a corrector needs the sampler's {steps} finite noise levels; the one "
+            "where it ends may follow."
         )
-    return levels if levels.size > steps else np.append(levels, 0.0)
+    return levels
 
 
 def _step(tau: NDArray[np.float64]) -> float | None:

@@ -51,7 +51,7 @@ def ridge_weights(design: NDArray[np.float64], row: NDArray[np.float64], *, ridg
     # Weights that reproduce the free columns exactly, and what they make of the penalised ones.
     exact = kept @ np.linalg.solve(upper[:free].T, row[:free])
     left, values, right = np.linalg.svd(rest.T @ design[:, free:], full_matrices=False)
-    floor = np.finfo(np.float64).eps * max(design.shape) * max(values, default=0.0)
-    filtered = np.divide(values, values**2 + ridge, out=np.zeros_like(values), where=values > floor)
+    sure = values > np.finfo(np.float64).eps * max(design.shape) * values[:1]
+    left, values, right = left[:, sure], values[sure], right[sure]
     missed = row[free:] - design[:, free:].T @ exact
-    return np.asarray(exact + rest @ ((left * filtered) @ (right @ missed)))
+    return np.asarray(exact + rest @ ((left * (values / (values**2 + ridge))) @ (right @ missed)))

@@ -74,3 +74,12 @@ def test_a_huge_penalty_leaves_only_the_free_columns():
     line = np.polynomial.polynomial.polyfit([-1.0, -0.5, 0.0, 0.3], np.eye(4), 1)
     row = 0.7 ** np.arange(5)
     assert ridge_weights(design, row, ridge=1e14, free=2) == pytest.approx(row[:2] @ line, abs=1e-10)
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 8), st.randoms())
+def test_what_the_data_leave_open_without_a_penalty_has_the_smallest_norm(count, width, rank, random):
+    draw = np.random.default_rng(random.randrange(2**32))
+    small = draw.integers(-3, 4, size=(count, rank)), draw.integers(-3, 4, size=(rank, width))
+    design, rows = np.matmul(*small).astype(float), draw.normal(size=(width, 3))
+    expected = (rows.T @ np.linalg.pinv(design, rcond=1e-13)).T
+    assert ridge_weights(design, rows, ridge=0.0) == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -55,11 +55,10 @@ def in_interval(times: Times, t: ArrayLike) -> tuple[NDArray[np.float64], NDArra
 def in_ellipse(times: Times, t: ArrayLike, rho: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the kept times and the targets, all of them inside every ellipse of parameter ``rho``."""
     nodes, points = kept(times, t)
-    outside = ellipse.parameter(points) >= rho
-    if outside.any() or (ellipse.parameter(nodes)[:, None] >= rho.reshape(-1)).any():
-        least = float(np.min(rho))
+    if (ellipse.parameter(points) >= rho).any() or (np.max(ellipse.parameter(nodes)) >= rho).any():
+        last, least = float(np.max(points, initial=nodes[-1])), float(np.min(rho))
         raise ValueError(
-            f"`times` and `t` span [{nodes[0]:.6g}, {float(np.max(points)):.6g}], outside the ellipse of parameter "
+            f"`times` and `t` span [{nodes[0]:.6g}, {last:.6g}], outside the ellipse of parameter "
             f"{least:.6g}, which meets the real line at -+{(least + 1.0 / least) / 2.0:.6g}: nothing bounds the error "
             "there. Map the clock to [-1, 1], or write a larger `rho` if the feature is analytic that far."
         )

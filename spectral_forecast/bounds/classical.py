@@ -44,8 +44,9 @@ def taylor(horizon: ArrayLike, order: int, *, derivative: ArrayLike = 1.0, noise
         for j in range(1, m + 2):  # term by term, so that neither the power nor the factorial overflows alone
             total = total + term
             term = term * distance / j
-        # At no distance nothing is extrapolated, whatever the derivative.
-        error = np.where(distance == 0.0, 0.0, limit * term) + np.where(each == 0.0, 0.0, each * total)
+        # At no distance nothing is extrapolated, whatever the derivative; without one, at whatever distance.
+        error = np.where((distance == 0.0) | (limit == 0.0), 0.0, limit * term)
+        error = error + np.where(each == 0.0, 0.0, each * total)
     return plain(np.where(np.isnan(error), np.inf, error))
 
 
@@ -76,11 +77,11 @@ def taylor_extremal(
     >>> float(abs(taylor_extremal(0.5, 1, derivative=4.0)) == taylor(0.5, 1, derivative=4.0))
     1.0
     """
-    horizon = np.asarray(t, dtype=np.float64) - np.asarray(origin, dtype=np.float64)
+    horizon = np.subtract(t, origin, dtype=np.float64)
     value = np.ones_like(horizon)
     for j in range(1, _checks.integer("order", order, least=0) + 2):
         value = value * horizon / j
-    return np.asarray(np.asarray(derivative, dtype=np.float64) * value)
+    return np.asarray(np.multiply(derivative, value))
 
 
 def truncation(degree: int, rho: ArrayLike, *, bound: ArrayLike = 1.0, at: ArrayLike = 0.0) -> Values:

@@ -88,9 +88,8 @@ def extrapolation(x: ArrayLike, *, rho: ArrayLike, noise: ArrayLike, bound: Arra
             f"`x` is {np.asarray(x)}, not inside the ellipse of parameter {r}: nothing bounds the function there."
         )
     alpha = 1.0 - np.log(here) / np.log(r)
-    low = np.minimum(low, high)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        value = np.where(alpha == 1.0, low, low**alpha * high ** (1.0 - alpha))
+    with np.errstate(invalid="ignore"):
+        value = np.minimum(low, high) ** alpha * high ** (1.0 - alpha)
     return plain(np.where(np.isnan(value), np.inf, value))
 
 
@@ -126,8 +125,8 @@ def propagation(sigmas: ArrayLike, errors: ArrayLike, lipschitz: ArrayLike) -> V
     if error.shape[-1:] != step.shape:
         raise ValueError(f"`errors` has shape {error.shape}; write one for each of the {step.size} steps.")
     with np.errstate(over="ignore", invalid="ignore"):
-        growth = 1.0 + step * np.broadcast_to(rate, np.broadcast_shapes(rate.shape, step.shape))
-        total = np.zeros(np.broadcast_shapes(error.shape, growth.shape)[:-1])
+        growth = 1.0 + step * rate
+        total = np.asarray(0.0)
         for i in range(step.size):
             pushed: NDArray[np.float64] = step[i] * error[..., i]
             total = np.where(total == 0.0, 0.0, total * growth[..., i]) + pushed
