@@ -45,8 +45,8 @@ def test_weights_from_inner_products_are_the_modes_of_the_features(count, spacin
 
 
 def test_singular_values_below_the_threshold_are_left_out():
-    left, right = np.linalg.qr(drawn(20, 5))[0], np.linalg.qr(drawn(4, 4))[0]
-    features = np.concatenate([(left[:, :4] * [1.0, 0.5, 0.19, 0.01] @ right).T, 3.0 * left[:, 4:].T + drawn(1, 20)])
+    left, right = 10.0 * np.linalg.qr(drawn(20, 5))[0], np.linalg.qr(drawn(4, 4))[0]
+    features = np.concatenate([(left[:, :4] * [1.0, 0.5, 0.19, 0.01] @ right).T, left[:, 4:].T + drawn(1, 20)])
     results = {}
     for threshold in (0.0, 0.1, 0.3, 0.9):
         w = DMD(threshold=threshold).weights(range(5), 6, matrix(features))
@@ -77,6 +77,11 @@ def test_fewer_than_four_equally_spaced_features_make_a_line(times):
     assert DMD().weights(times, 6, matrix(features)).tolist() == Newton(1).weights(times, 6).tolist()
 
 
+def test_a_feature_of_zero_has_no_mode_at_any_threshold():
+    features = np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 3], [1, 1, 1]])
+    assert DMD(threshold=0.0).weights(range(5), 5, matrix(features)) @ features == pytest.approx(modes(features, 1))
+
+
 @pytest.mark.parametrize("features", [np.zeros((6, 3)), np.concatenate([np.zeros((5, 3)), np.ones((1, 3))])])
 def test_without_modes_the_newest_feature_is_repeated(features):
     assert DMD().weights(range(6), 7, matrix(features)).tolist() == [0, 0, 0, 0, 0, 1]
@@ -86,6 +91,9 @@ def test_what_overflows_is_repeated():
     # One mode that grows a thousandfold per spacing, a thousand spacings on.
     features = 1000.0 ** np.arange(5.0)[:, None]
     assert DMD().weights(range(5), 1004, matrix(features)).tolist() == [0, 0, 0, 0, 1]
+    # Squares of the newest feature and of the differences to it are finite, of the older features they are not.
+    parts = 1e154 * np.array([0.3, 0.2, 0.3, 0.1, 1.2])
+    assert DMD().weights(range(5), 6, np.outer(parts, parts)).tolist() == [0, 0, 0, 0, 1]
 
 
 def test_the_published_settings_are_the_default():

@@ -56,6 +56,10 @@ def test_hermite_is_its_formula_on_unequal_gaps(order, count, sigma):
     assert w @ values[:count] == pytest.approx(expected, rel=1e-9)
 
 
+def test_short_steps_and_small_arguments_are_fine():
+    assert Hermite(0, 1e-3, step=1e-3).weights([0, 1], 2) == pytest.approx([0, 1])
+
+
 def test_the_papers_hermite_is_the_default():
     assert Hermite() == Hermite(2, 0.5, step=None)
     # A contraction by a hair more or less than 1 / sqrt(2) leaves a line's slope to 1e-9.
@@ -155,7 +159,3 @@ def test_no_step_no_weights(rule):
 def test_bad_parameters(make, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
-
-
-def test_short_steps_and_strong_contractions_are_fine():
-    assert Hermite(0, 1e-3, step=1e-3).weights([0, 1], 2) == pytest.approx([0, 1])
