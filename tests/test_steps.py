@@ -1,9 +1,13 @@
 """Rules that count sampling steps: their published formulas by hand, and the step that a plan fills in."""
 
+import re
+from math import factorial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.polynomial import hermite
 from test_forecasters import _replay
 
 from spectral_forecast import AdamsBashforth, FoCa, Hermite, Newton, Reuse, TaylorSeer, make_plan, schedules
@@ -28,6 +32,47 @@ def test_hermite_at_one_over_root_two_is_taylorseer_of_order_1(gaps, step):
 def test_hermite_of_order_2_by_hand():
     # D1 = c - b, D2 = a - 2b + c; k = 2, sigma = 1/2: x = 1, H1 = 2, H2 = 2; c + D1 + D2 / 4.
     assert Hermite(2, step=1.0).weights([0, 1, 2], 4) == pytest.approx([0.25, -1.5, 2.25])
+
+
+@pytest.mark.parametrize("order", range(5))
+@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("sigma", [0.5, 0.8])
+def test_hermite_is_its_formula_on_unequal_gaps(order, count, sigma):
+    # In steps of 0.5 the times are 0, 1, 3, 4, 8, 9 and the target is 12.
+    steps, values = np.array([0.0, 1.0, 3.0, 4.0, 8.0, 9.0])[:count], np.array([0.3, -1.2, 0.7, 2.0, -0.4, 1.1])
+    differences = [values[:1]]
+    for gap, value in zip(np.diff(steps), values[1:], strict=False):
+        updated = [value]
+        for before in differences[-1][:order]:
+            updated.append((updated[-1] - before) / gap)
+        differences.append(updated)
+    x = sigma * (12 - steps[-1])
+    expected = sum(
+        difference * sigma**j * hermite.hermval(x, np.eye(6)[j]) / factorial(j)
+        for j, difference in enumerate(differences[-1])
+    )
+    w = Hermite(order, sigma, step=0.5).weights(0.5 * steps - 3.0, 3.0)
+    assert w.shape == (count,)
+    assert w @ values[:count] == pytest.approx(expected, rel=1e-9)
+
+
+def test_short_steps_and_small_arguments_are_fine():
+    assert Hermite(0, 1e-3, step=1e-3).weights([0, 1], 2) == pytest.approx([0, 1])
+
+
+def test_the_papers_hermite_is_the_default():
+    assert Hermite() == Hermite(2, 0.5, step=None)
+    # A contraction by a hair more or less than 1 / sqrt(2) leaves a line's slope to 1e-9.
+    assert [Hermite(order, 2**-0.5).exactness for order in range(4)] == [0, 1, 1, 1]
+    assert [Hermite(1, sigma).exactness for sigma in (0.5, 1.0, 0.7071067812, 0.7071067811)] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("make", [Hermite, AdamsBashforth, FoCa])
+def test_a_clock_sets_the_step_where_there_is_none_and_scales_it_where_there_is(make):
+    assert make().with_step(0.25) == make(step=0.25)
+    assert make(step=0.5).with_step(0.25) == make(step=0.5)
+    assert make(step=0.5).with_step(0.25, scale=3.0) == make(step=1.5)
+    assert make().with_step(None, scale=3.0) == make()
 
 
 def recursion(coefficients, evaluated, last):
@@ -90,20 +135,27 @@ def test_make_plan_fills_in_the_step_on_equal_steps_only():
 
 @pytest.mark.parametrize("rule", [Hermite(), AdamsBashforth(), FoCa()])
 def test_no_step_no_weights(rule):
-    with pytest.raises(ValueError, match=r"`step` of .* write `step=` the length"):
+    message = (
+        f"`step` of {rule} is None, but the rule counts sampling steps; write `step=` the length of one in the unit of "
+        "the clock. `make_plan` fills it in on clocks with equal steps, such as `np.arange(n)`."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         rule.weights([0, 1], 2)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Hermite(-1), "`order` is -1; write 0 or more"),
-        (lambda: Hermite(1, 0.0), "`sigma` is 0.0; write a number above 0"),
-        (lambda: Hermite(1, step=0.0), "`step` is 0.0; write the length"),
-        (lambda: FoCa(step=float("nan")), "`step` is nan; write a finite"),
-        (lambda: AdamsBashforth(0), "`order` is 0; write 1 or more"),
+        (lambda: Hermite(-1), "`order` is -1; write 0 or more."),
+        (lambda: Hermite(1, 0.0), "`sigma` is 0.0; write a number above 0, such as the paper's 0.5."),
+        (lambda: Hermite(1, -0.5), "`sigma` is -0.5; write a number above 0, such as the paper's 0.5."),
+        (lambda: Hermite(1, np.inf), "`sigma` is inf; write a finite number."),
+        (lambda: Hermite(1, step=0.0), "`step` is 0.0; write the length of one sampling step, above 0."),
+        (lambda: Hermite(1, step=-0.5), "`step` is -0.5; write the length of one sampling step, above 0."),
+        (lambda: FoCa(step=np.nan), "`step` is nan; write a finite number."),
+        (lambda: AdamsBashforth(0), "`order` is 0; write 1 or more."),
     ],
 )
 def test_bad_parameters(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()

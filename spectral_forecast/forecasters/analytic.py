@@ -141,7 +141,7 @@ class AnalyticKernel(LinearRule):
         """
         nodes = _clip("times", _checks.increasing("times", times))
         targets = _clip("t", t)
-        design, rows = self._series(nodes), self._series(targets.reshape(-1)).T
+        design, rows = self._series(nodes), self._series(np.ravel(targets)).T
         w = ridge_weights(design, rows, ridge=self.ridge, free=self.drift + 1)
         # The residual itself, not K(t,t) minus almost the same number.
         squared = np.sum((rows - design.T @ w) ** 2, axis=0) + self.ridge * np.sum(w**2, axis=0)
@@ -150,7 +150,7 @@ class AnalyticKernel(LinearRule):
     def _series(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns rho**-m T_m at ``points``, shape (points, M); T_m(cos a) = cos(m a) at any degree."""
         log = math.log(self.rho)
-        degrees = np.arange(max(math.ceil(36.8 / log), self.drift + 2))
+        degrees = np.arange(self.drift + 1 + math.ceil(36.8 / log))
         cosines = np.cos(np.outer(np.arccos(np.clip(points, -1.0, 1.0)), degrees))
         return np.asarray(cosines * np.exp(-log * degrees))
 
@@ -168,6 +168,7 @@ def _ellipse(rho: float) -> float:
 
 def _clip(name: str, points: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(points, dtype=np.float64)
-    if not (np.abs(values) <= 1.0 + 1e-12).all():
-        raise ValueError(f"`{name}` holds {values[~(np.abs(values) <= 1.0 + 1e-12)][0]:.6g}; write points of [-1, 1].")
+    outside = values[~(np.abs(values) <= 1.0 + 1e-12)]  # or not a number
+    if outside.size:
+        raise ValueError(f"`{name}` holds {outside[0]:.6g}; write points of [-1, 1].")
     return np.clip(values, -1.0, 1.0)

@@ -63,10 +63,8 @@ class Chebyshev(LinearRule):
         return self.degree if self.ridge == 0.0 else self.free - 1
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
-        degree = self.degree if self.ridge > 0.0 else min(self.degree, times.size - 1)
-        free = self.free if self.ridge > 0.0 else degree + 1
-        basis = np.asarray(chebyshev.chebvander(np.append(times, t), degree), dtype=np.float64)
-        return ridge_weights(basis[:-1], basis[-1], ridge=self.ridge, free=free)
+        basis = np.asarray(chebyshev.chebvander(np.append(times, t), self.degree))
+        return ridge_weights(basis[:-1], basis[-1], ridge=self.ridge, free=self.exactness + 1)
 
 
 def spectrum(

@@ -1,5 +1,6 @@
 """Dynamic mode decomposition of the kept features, through inner products only."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,14 +71,12 @@ class DMD(GramRule):
         if count < 4:
             return Newton(1).weights(times, t)
         w = np.zeros(times.size)
+        w[-1] = 1.0
         products = _plain(gram)[-count:, -count:]
-        try:
-            w[1 - count :] = self._modes(products, (t - times[-1]) / (times[-1] - times[-2]))
-        except np.linalg.LinAlgError:
-            w[-1] = np.inf
-        if not np.isfinite(w).all():
-            w[:] = 0.0
-            w[-1] = 1.0
+        with suppress(np.linalg.LinAlgError):
+            modes = self._modes(products, (t - times[-1]) / (times[-1] - times[-2]))
+            if np.isfinite(modes).all():
+                w[1 - count :] = modes
         return w
 
     def _modes(self, products: NDArray[np.float64], spacings: float) -> Weights:
@@ -86,7 +85,7 @@ class DMD(GramRule):
         values = np.sqrt(np.maximum(squares, 0.0))
         leading = values > self.threshold * values[-1]
         if not leading.any():
-            return np.full(len(values), np.nan)
+            raise np.linalg.LinAlgError
         scaled = vectors[:, leading] / values[leading]
         mu, modes = np.linalg.eig(scaled.T @ products[:-1, 1:] @ scaled)
         if self.cap:
@@ -95,7 +94,7 @@ class DMD(GramRule):
         # The least-squares problem in features, in coordinates in which X' is as small as its Gram matrix.
         squares, vectors = np.linalg.eigh(products[1:, 1:])
         small = np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
-        amplitudes = np.linalg.lstsq(small @ columns, small[:, -1].astype(np.complex128), rcond=None)[0]
+        amplitudes = np.linalg.lstsq(small @ columns, small[:, -1])[0]
         return np.asarray((columns @ (mu.astype(np.complex128) ** spacings * amplitudes)).real)
 
 

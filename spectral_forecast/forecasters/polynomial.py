@@ -59,9 +59,7 @@ class Newton(LinearRule):
         nodes = times[-self.order - 1 :]
         # Lagrange: w_j = prod_{k != j} (t - x_k) / (x_j - x_k), each factor a quotient so that none overflows.
         gaps = nodes[:, None] - nodes[None, :]
-        np.fill_diagonal(gaps, 1.0)
-        factors = (t - nodes)[None, :] / gaps
-        np.fill_diagonal(factors, 1.0)
+        factors = np.divide(t - nodes, gaps, out=np.ones_like(gaps), where=gaps != 0.0)
         return np.concatenate([np.zeros(times.size - nodes.size), np.prod(factors, axis=1)])
 
 
@@ -119,7 +117,7 @@ def difference_weights(times: NDArray[np.float64], order: int) -> NDArray[np.flo
     factors = [units[0]]
     for gap, unit in zip(np.diff(newest), units[1:], strict=True):
         before, factors = factors, [unit]
-        for difference in before[:order]:
+        for difference in before:
             factors.append((factors[-1] - difference) / gap)
     return np.stack(factors)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.polynomial.hermite import hermvander
 from numpy.typing import NDArray
 
 from spectral_forecast import _checks
@@ -88,9 +89,6 @@ class Hermite(StepRule):
 
     def _stepped(self, times: NDArray[np.float64], t: float) -> Weights:
         differences = difference_weights(times, self.order)
-        x = self.sigma * (t - times[-1])
-        hermite = [1.0, 2.0 * x]
-        for n in range(1, len(differences) - 1):
-            hermite.append(2.0 * x * hermite[n] - 2.0 * n * hermite[n - 1])
-        factors = [hermite[j] * self.sigma**j / math.factorial(j) for j in range(len(differences))]
+        hermite = hermvander(self.sigma * (t - times[-1]), len(differences) - 1)[0]
+        factors = [h * self.sigma**j / math.factorial(j) for j, h in enumerate(hermite)]
         return np.array(factors) @ differences
