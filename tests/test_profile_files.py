@@ -86,8 +86,22 @@ def test_a_name_stands_for_a_file_in_the_folder(folder):
     assert same(Profile.load("flux-50.v2"), one)
     assert profile_folder.names() == ["flux-50.v2"]
     assert [path.name for path in folder.iterdir()] == ["flux-50.v2.safetensors"]
-    with pytest.raises(ValueError, match=r"holds no profile: there is no such file.*of these names: flux-50\.v2"):
-        Profile.load("flux-30")
+
+
+def test_where_a_name_has_no_profile_the_names_that_have_are_told(folder, tmp_path):
+    def refusal(path, file):
+        with pytest.raises(ValueError, match="holds no profile: ") as caught:
+            Profile.load(path)
+        start = f"`path` {file} holds no profile: there is no such file. Write a file that `Profile.save` made."
+        assert str(caught.value).startswith(start)
+        return str(caught.value).removeprefix(start)
+
+    missing = folder / "flux-30.safetensors"
+    assert refusal("flux-30", missing) == ""
+    for name in ("wan", "flux-50"):
+        profile().save(name)
+    assert refusal("flux-30", missing) == " There are profiles of these names: flux-50, wan."
+    assert refusal(tmp_path / "flux-30.json", tmp_path / "flux-30.json") == ""
 
 
 def test_a_path_stays_a_path(folder, tmp_path, monkeypatch):
