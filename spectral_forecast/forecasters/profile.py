@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -109,7 +109,7 @@ class Profile(LinearRule):
         if len(shapes) != 1:
             raise ValueError(f"`runs` and `grams` hold matrices of shapes {sorted(shapes)}; write runs of one length.")
         count = len(matrices[0])
-        clock = np.arange(count, dtype=np.float64) if times is None else _checks.increasing("times", times)
+        clock = _checks.increasing("times", np.arange(count) if times is None else times)
         noted = {"steps": str(count), "runs": str(len(matrices))} | {
             name: str(value) for name, value in settings.items()
         }
@@ -149,7 +149,7 @@ class Profile(LinearRule):
             In units of the features' norm.
         """
         mask = _checks.mask("evaluate", evaluate, self.times.size)
-        weights = np.ones(mask.size) if increments is None else np.asarray(increments, dtype=np.float64)
+        weights = np.ones(mask.size) if increments is None else self._increments(increments)
         edges, total = np.append(np.flatnonzero(mask), mask.size), 0.0
         for k, (start, stop) in enumerate(itertools.pairwise(edges), start=1):
             if stop > start + 1:
@@ -179,18 +179,20 @@ class Profile(LinearRule):
         def cost(steps: Sequence[int]) -> float:
             return self.price(schedules.mask(count, steps), increments)
 
+        def moved(steps: Sequence[int]) -> Iterator[list[int]]:
+            for old, shift in itertools.product(steps[1:], (-3, -2, -1, 1, 2, 3)):
+                if old + shift in range(count) and old + shift not in steps:
+                    yield sorted({*steps, old + shift} - {old})
+
         steps = [0]
         while len(steps) < budget:
-            steps = min((sorted([*steps, i]) for i in range(1, count) if i not in steps), key=cost)
-        best, improved = cost(steps), True
-        while improved:
-            improved = False
-            for old, shift in itertools.product(steps[1:], (-3, -2, -1, 1, 2, 3)):
-                moved = sorted({*steps, old + shift} - {old})
-                if len(moved) == budget and 0 < old + shift < count and cost(moved) < best * (1.0 - 1e-12):
-                    steps, best, improved = moved, cost(moved), True
-                    break
-        return schedules.mask(count, steps)
+            steps = min((sorted([*steps, i]) for i in range(count) if i not in steps), key=cost)
+        while True:
+            best = cost(steps) * (1.0 - 1e-12)
+            cheaper = next((other for other in moved(steps) if cost(other) < best), None)
+            if cheaper is None:
+                return schedules.mask(count, steps)
+            steps = cheaper
 
     def predicted_error(self, evaluate: ArrayLike, increments: ArrayLike) -> float:
         r"""Return how far a schedule's forecasts move the end of a run at most, relative to how far the run goes.
@@ -216,9 +218,7 @@ class Profile(LinearRule):
         >>> profile.predicted_error([True, False, True], [1.0, 1.0, 1.0])  # 2 is taken for 1, on a way of 8
         0.125
         """
-        steps = np.asarray(increments, dtype=np.float64)
-        if steps.shape != self.times.shape or not np.isfinite(steps).all():
-            raise ValueError(f"`increments` has shape {steps.shape}; write a finite number for each step.")
+        steps = self._increments(increments)
         way = norm(self.gram, steps)
         return self.price(evaluate, np.abs(steps)) / way if way else 0.0
 
@@ -293,6 +293,13 @@ class Profile(LinearRule):
         steps = self._steps(np.append(times, t))
         return self._solve(steps[:-1], steps[-1:])[:, 0]
 
+    def _increments(self, values: ArrayLike) -> NDArray[np.float64]:
+        """One finite number for each step."""
+        increments = np.asarray(values, dtype=np.float64)
+        if increments.shape != self.times.shape or not np.isfinite(increments).all():
+            raise ValueError(f"`increments` has shape {increments.shape}; write a finite number for each step.")
+        return increments
+
     def _steps(self, times: NDArray[np.float64]) -> NDArray[np.intp]:
         """The profile's steps at these times, all of which must be its own."""
         steps = np.argmin(np.abs(self.times[None, :] - times[:, None]), axis=1)
@@ -318,12 +325,12 @@ class Profile(LinearRule):
         products = self._affine(steps)
         before = steps[:-1]
         system, right = products[np.ix_(before, before)], products[np.ix_(before, targets)]
-        size = float(np.trace(system)) / max(len(before), 1)
+        total = float(np.trace(system))
         values, vectors = np.linalg.eigh(system)
-        penalised = values + self.ridge * size
-        usable = penalised > 1e-15 * size * max(len(before), 1)
-        inverse = np.divide(1.0, penalised, out=np.zeros_like(values), where=usable)
-        w = vectors @ (inverse[:, None] * (vectors.T @ right))
+        penalised = values + self.ridge * total / max(len(before), 1)
+        usable = penalised > 1e-15 * total
+        vectors, penalised = vectors[:, usable], penalised[usable]
+        w = vectors @ (vectors.T @ right / penalised[:, None])
         return np.concatenate([w, 1.0 - np.sum(w, axis=0, keepdims=True)])
 
     def _errors(self, steps: NDArray[np.intp], targets: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -333,7 +340,7 @@ class Profile(LinearRule):
         c = np.zeros((len(self.gram), len(targets)))
         c[targets, np.arange(len(targets))] = 1.0
         c[steps[:-1]] -= w
-        return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ik,kj->j", c, products, c), 0.0)))
+        return np.asarray(np.sqrt(np.maximum(np.sum(c * (products @ c), axis=0), 0.0)))
 
 
 def _gram(run: Sequence[Array]) -> NDArray[np.float64]:

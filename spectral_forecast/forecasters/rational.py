@@ -117,9 +117,7 @@ class Blaschke(LinearRule):
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         x, z = times[-self.nodes :] / self.radius, t / self.radius
-        gaps = x[:, None] - x[None, :]
-        np.fill_diagonal(gaps, 1.0)
-        zeros = (z - x)[None, :] / gaps
-        np.fill_diagonal(zeros, 1.0)
-        poles = (1.0 - np.outer(x, x)) / (1.0 - x * z)[None, :]
+        # On the diagonal the gap is z - x, so that the quotient there is 1.
+        zeros = (z - x) / (x[:, None] - x + np.diag(z - x))
+        poles = (1.0 - np.outer(x, x)) / (1.0 - x * z)
         return np.concatenate([np.zeros(times.size - x.size), np.prod(zeros * poles, axis=1)])
