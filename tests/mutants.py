@@ -38,7 +38,7 @@ TESTS = {
     "forecasters.profile_folder": ["profile", "profile_files"],
     "forecasters.rational": ["rational"],
     "forecasters.recursive": ["forecasters"],
-    "forecasters.shanks": ["forecasters"],
+    "forecasters.shanks": ["shanks"],
     "forecasters.steps": ["steps"],
     "forecasters.tcpade": ["tcpade"],
     "forecasters.tcpade_paper": ["tcpade"],
