@@ -114,86 +114,6 @@ def test_small_errors_in_float32_need_differences(relative, drift):
         assert abs(np.sqrt(max(coefficients @ plain @ coefficients, 0.0)) / error - 1.0) > 0.5
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-@given(st.data())
-def test_shanks_is_exact_on_geometric_sequences(order, data):
-    ratios = data.draw(st.lists(st.floats(0.1, 0.95), min_size=order, max_size=order))
-    ratios = np.sort(ratios)
-    if np.diff(ratios, append=2.0).min() < 0.15:
-        return
-    steps = data.draw(st.sampled_from([1.0, 2.0, 0.5, 2.5]))
-    parts = np.random.default_rng(0).normal(size=(order + 1, 6))
-    times = np.arange(2 * order + 1.0)
-
-    def feature(t):
-        return parts[0] + ratios ** np.asarray(t)[..., None] @ parts[1:]
-
-    features = feature(times)
-    w = Shanks(order).weights(times, times[-1] + steps, matrix(features))
-    tolerance = {1: 1e-13, 2: 1e-9, 3: 1e-6}[order]
-    assert np.abs(w @ features - feature(times[-1] + steps)).max() <= tolerance
-    assert w.sum() == pytest.approx(1.0)
-
-
-@given(
-    st.floats(0.02, 0.999),
-    st.floats(0.1, 5.0),
-    st.floats(0.1, 5.0),
-    st.floats(0.1, 5.0),
-)
-def test_shanks_of_order_1_is_exact_on_any_three_times(q, before, gap, ahead):
-    times = np.array([0.0, before, before + gap])
-    constant, factor = np.random.default_rng(0).normal(size=(2, 5))
-    features = constant + np.outer(q**times, factor)
-    w = Shanks().weights(times, times[-1] + ahead, matrix(features))
-    expected = constant + q ** (times[-1] + ahead) * factor
-    # Differences carry the rounding of the features.
-    rounding = 1e-15 / (q**before * -np.expm1(np.log(q) * min(before, gap)))
-    assert np.abs(w @ features - expected).max() <= (1 + ahead / min(before, gap)) ** 2 * (1e-13 + 10 * rounding)
-
-
-def test_the_usual_formula_is_not():
-    times, q = np.array([0.0, 1.0, 3.0]), 0.5
-    features = q ** times[:, None]
-    quotients = np.diff(features[:, 0]) / np.diff(times)
-    usual = quotients[1] / quotients[0]
-    forecast = features[2] + (features[2] - features[1]) * usual * (1 - usual) / (1 - usual)
-    assert abs(forecast[0] - q**5.0) > 0.03
-    assert Shanks().weights(times, 5.0, matrix(features)) @ features == pytest.approx(q**5.0, abs=1e-15)
-
-
-def test_shanks_by_hand():
-    # Differences 2 then -1: q = -1/2; one gap ahead +1/2.
-    features = np.array([[0.0], [2.0], [1.0]])
-    assert Shanks().weights([0, 1, 2], 3, matrix(features)) == pytest.approx([0, 0.5, 0.5])
-    assert Shanks().weights([0, 1, 2], 2.5, matrix(features)) @ features == pytest.approx(1 + 1 / 3)
-    # A growing sequence is clipped to a line.
-    growing = np.array([[0.0], [1.0], [3.0]])
-    assert Shanks().weights([0, 1, 2], 4, matrix(growing)) == pytest.approx(Newton(1).weights([0, 1, 2], 4))
-    still = np.ones((3, 2))
-    assert Shanks().weights([0, 1, 2], 4, matrix(still)).sum() == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_shanks_keeps_lines(order):
-    times = np.arange(7.0)
-    features = 3.0 + np.outer(times, [1.0, -2.0])
-    w = Shanks(order).weights(times, 9.5, matrix(features))
-    assert w @ features == pytest.approx(3.0 + 9.5 * np.array([1.0, -2.0]), rel=1e-5)
-
-
-def test_shanks_averages_noise_over_a_longer_window():
-    draw, times = np.random.default_rng(3), np.arange(12.0)
-    errors = {None: [], 12: []}
-    for _ in range(30):
-        parts = draw.normal(size=(2, 50))
-        features = parts[0] + np.outer(0.9**times, parts[1]) + 5e-3 * draw.normal(size=(12, 50))
-        expected = parts[0] + 0.9**19 * parts[1]
-        for window, found in errors.items():
-            found.append(np.linalg.norm(Shanks(1, window).weights(times, 19, matrix(features)) @ features - expected))
-    assert np.median(errors[12]) < 0.8 * np.median(errors[None])
-
-
 def replay(rule, reference, schedule):
     arrays, evaluated = reference
     run = GramRun(rule, np.arange(50), schedules.mask(50, evaluated[schedule]), span=(0, 50))
@@ -335,8 +255,6 @@ def test_a_run_keeps_its_order():
         (lambda: Shanks().weights([0, 1], 2, np.full((2, 2), np.nan)), "`gram` has shape"),
         (lambda: Shanks().weights([0, 1], 1, np.eye(2)), "`t` is 1, not after"),
         (lambda: Shrink(spectrum(), Reuse()).weights([0, 1], 2, np.eye(2)), r"lives on \[-1, 1\]"),
-        (lambda: Shanks(0), "`order` is 0; write 1 or more"),
-        (lambda: Shanks(2, window=4), r"`window` is 4; write `2 \* order \+ 1` = 5 or more"),
         (lambda: DMD(3), "`history` is 3; write 4 or more"),
         (lambda: DMD(threshold=-1.0), "`threshold` is -1.0; write 0 or more"),
     ],

@@ -86,7 +86,7 @@ class Shanks(GramRule):
             return w
         gap = times[-1] - times[-2]
         q = _ratio(np.diff(times[-3:]), _successive(gram)[-2:, -2:]) if times.size > 2 else 1.0
-        grown = _sum_of_powers(np.array([q]), (t - times[-1]) / gap)[0].real
+        grown = _sum_of_powers(np.array([q], dtype=np.complex128), (t - times[-1]) / gap)[0].real
         w[-2:] = -grown, 1.0 + grown
         return w
 
@@ -115,12 +115,9 @@ def _ratio(gaps: NDArray[np.float64], gram: NDArray[np.float64]) -> float:
         return rate * before + _log_mean(rate * gap) - _log_mean(rate * before) - target
 
     low, high = target / min(gap, before), 0.0
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        if not low < middle < high:
-            break
-        low, high = (low, middle) if excess(middle) > 0.0 else (middle, high)
-    return math.exp(0.5 * (low + high) * gap)
+    while low < (rate := 0.5 * (low + high)) < high:
+        low, high = (low, rate) if excess(rate) > 0.0 else (rate, high)
+    return math.exp(rate * gap)
 
 
 def _log_mean(x: float) -> float:
@@ -128,16 +125,11 @@ def _log_mean(x: float) -> float:
     return math.log(math.expm1(x) / x) if x < 0.0 else 0.0
 
 
-def _sum_of_powers(q: NDArray[np.complex128], n: float) -> NDArray[np.complex128]:
-    """Return q (1 - q**n) / (1 - q), which is q + ... + q**n for whole n, and n at q = 1."""
-    z = np.asarray(q, dtype=np.complex128)
-    near = np.abs(1.0 - z) < 1e-6
-    safe = np.where(near | (z == 0.0), 0.5, z)
-    power = np.exp(n * np.log(safe))
-    # Near 1 two terms of the series, whose rest is of the order of (1 - q)**2.
-    return np.where(
-        near, n - (1.0 - z) * n * (n + 1.0) / 2.0, np.where(z == 0.0, 0.0, safe * (1.0 - power) / (1.0 - safe))
-    )
+def _sum_of_powers(z: NDArray[np.complex128], n: float) -> NDArray[np.complex128]:
+    """Return z (1 - z**n) / (1 - z), which is z + ... + z**n for whole n, and n at z = 1."""
+    # Near 1 two terms of the series, whose rest is of the order of (1 - z)**2.
+    series = n - (1.0 - z) * n * (n + 1.0) / 2.0
+    return np.where(np.abs(1.0 - z) < 1e-6, series, z * (1.0 - z**n) / (1.0 - z))
 
 
 def _recurrent(gram: NDArray[np.float64], order: int, steps: float) -> Weights:
@@ -145,13 +137,11 @@ def _recurrent(gram: NDArray[np.float64], order: int, steps: float) -> Weights:
     count = len(gram)
     lags = [slice(order - j, count - j) for j in range(order + 1)]
     moments = np.array([[np.trace(gram[a, b]) for b in lags] for a in lags])
-    scale = max(float(moments.max(initial=0.0)), np.finfo(np.float64).tiny)
-    a = np.linalg.lstsq(moments[1:, 1:] / scale, moments[1:, 0] / scale, rcond=1e-14)[0]
+    a = np.linalg.lstsq(moments[1:, 1:], moments[1:, 0])[0]
     roots = np.roots(np.append(1.0, -a)).astype(np.complex128)
     roots = np.append(roots, np.zeros(order - roots.size))  # numpy.roots leaves out those at 0
     z = roots / np.maximum(np.abs(roots), 1.0)
     # The newest differences as sums of powers: delta_{i} = sum_p v_p z_p**i for i = 0 ... order - 1.
-    powers = z[None, :] ** np.arange(order)[:, None]
     ahead = _sum_of_powers(z, steps) * z ** (order - 1)
-    v = np.linalg.lstsq(powers.T, ahead, rcond=1e-13)[0]
+    v = np.linalg.lstsq(np.vander(z, increasing=True), ahead)[0]
     return np.concatenate([np.zeros(count - order), v.real])

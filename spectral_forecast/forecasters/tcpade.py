@@ -135,6 +135,10 @@ class Gated:
     recursive: ClassVar[bool] = False
     follow: ClassVar[float] = 0.0
 
+    def __post_init__(self) -> None:
+        if _checks.nonnegative("threshold", self.threshold) > 2.0:
+            raise ValueError(f"`threshold` is {self.threshold}; write 0 to 2, the range of the stability indicator.")
+
     @classmethod
     def slow(cls) -> Self:
         """Return the preset that evaluates where the trajectory turns by more than 120 degrees."""
@@ -182,7 +186,8 @@ class TCPade(Gated, GramRule):
     affine = False
 
     def __post_init__(self) -> None:
-        check_gate(self.threshold, self.modulation)
+        super().__post_init__()
+        _checks.nonnegative("modulation", self.modulation)
 
     def _weights(self, times: NDArray[np.float64], t: float, gram: NDArray[np.float64]) -> Weights:
         if times.size == 1:
@@ -214,15 +219,8 @@ def scaled_gram(features: Sequence[Array]) -> NDArray[np.float64]:
 
 
 def modulated(gram: NDArray[np.float64], modulation: float) -> float:
-    """Return exp(-modulation ||R1 - R2|| / ||R1 + R2||), 1 where both vanish."""
+    """Return exp(-modulation ||R1 - R2|| / ||R1 + R2||), 0 where the sum vanishes."""
     change, total = np.zeros((2, len(gram)))
     change[-2:], total[-2:] = (-1.0, 1.0), (1.0, 1.0)
     far, size = norm(gram, change), norm(gram, total)
-    return math.exp(-modulation * far / size) if size > 0.0 else float(far == 0.0)
-
-
-def check_gate(threshold: float, modulation: float) -> None:
-    """Check the parameters that the forms share."""
-    if _checks.nonnegative("threshold", threshold) > 2.0:
-        raise ValueError(f"`threshold` is {threshold}; write 0 to 2, the range of the stability indicator.")
-    _checks.nonnegative("modulation", modulation)
+    return math.exp(-modulation * far / size) if size > 0.0 else 0.0

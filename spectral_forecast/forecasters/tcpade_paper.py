@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
+from spectral_forecast import _checks
 from spectral_forecast._typing import Array, Times
 from spectral_forecast.forecasters.elementwise import staged, widened
-from spectral_forecast.forecasters.tcpade import Gated, check_gate, modulated, scaled_gram
+from spectral_forecast.forecasters.tcpade import Gated, modulated, scaled_gram
 
 __all__ = ["TCPadePaper"]
 
@@ -49,13 +50,14 @@ class TCPadePaper(Gated):
     modulation: float = 10.0
 
     def __post_init__(self) -> None:
-        check_gate(self.threshold, self.modulation)
+        super().__post_init__()
+        _checks.nonnegative("modulation", self.modulation)
 
     def forecast(self, times: Times, features: Sequence[Array], t: float, /) -> Array:
         """Return the forecast of the residual at ``t`` of [-1, 1] from earlier ones, oldest first."""
         if len(features) < 2:
             return features[-1]
-        gram = scaled_gram(features[-3:])
+        gram = scaled_gram(features[-2:])
 
         def rational(r1: Array, r2: Array) -> Array:
             sigma = modulated(gram, self.modulation)
@@ -70,8 +72,8 @@ class TCPadePaper(Gated):
 
 def _guarded(denominator: Array) -> Array:
     xp = array_namespace(denominator)
-    least = xp.where(denominator < 0.0, -1e-5 * xp.ones_like(denominator), 1e-5 * xp.ones_like(denominator))
-    return xp.where(xp.abs(denominator) < 1e-5, least, denominator)
+    least = xp.full_like(denominator, 1e-5)
+    return xp.where(xp.abs(denominator) < 1e-5, xp.where(denominator < 0.0, -least, least), denominator)
 
 
 def _rms(feature: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spectral_forecast import _checks
 from spectral_forecast._typing import Array, Times
 from spectral_forecast.forecasters.elementwise import PART, staged, widened
-from spectral_forecast.forecasters.tcpade import Gated, check_gate, scaled_gram
+from spectral_forecast.forecasters.tcpade import Gated, scaled_gram
 from spectral_forecast.gram import norm
 
 __all__ = ["TCPadeReleased"]
@@ -66,7 +66,7 @@ class TCPadeReleased(Gated):
     follow: ClassVar[float] = 0.2
 
     def __post_init__(self) -> None:
-        check_gate(self.threshold, 0.0)
+        super().__post_init__()
         _checks.integer("order", self.order, least=2)
 
     def skips(self, gram: NDArray[np.float64]) -> bool:
@@ -80,8 +80,8 @@ class TCPadeReleased(Gated):
         order = self._order(features)
 
         def quotient(r1: Array, r2: Array) -> Array:
-            if len(features) < order + 1:
-                return self._mean(features[-order:])
+            if len(features) <= order:
+                return self._mean(features)
             return _limited(r1, r2)
 
         return staged(features, t, quotient)
@@ -91,17 +91,19 @@ class TCPadeReleased(Gated):
         if len(features) < 3:
             return 2
         gram = scaled_gram(features[-3:])
-        sizes = [norm(gram, unit) for unit in np.eye(3)]
-        sums = [norm(gram, [0, 1, 1]), norm(gram, [1, 1, 0])]
-        cosines = []
-        for total, (a, b) in zip(sums, ((sizes[2], sizes[1]), (sizes[1], sizes[0])), strict=True):
-            cosines.append((total**2 - a**2 - b**2) / (2.0 * a * b) if a * b > 0.0 else 0.0)
-        similar = 0.5 * sum(cosines)
+
+        def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+            sizes = norm(gram, a), norm(gram, b)
+            twice = 2.0 * sizes[0] * sizes[1]
+            return (norm(gram, a + b) ** 2 - sizes[0] ** 2 - sizes[1] ** 2) / twice if twice > 0.0 else 0.0
+
+        r3, r2, r1 = np.eye(3)
+        similar = 0.5 * (cosine(r1, r2) + cosine(r2, r3))
         return min(self.order, 4 if similar > 0.98 else 3 if similar > 0.90 else 2)
 
     @staticmethod
     def _mean(features: Sequence[Array]) -> Array:
-        """The mean of the newest residuals that stands in for the quotient, times its damping."""
+        """The mean of two to four residuals that stands in for the quotient, times its damping."""
         shares = (0.4, 0.3, 0.2, 0.1)[: len(features)]
         parts = [share * widened(h) for share, h in zip(shares, reversed(features), strict=True)]
         damping, xp = 1.0, array_namespace(*features)
