@@ -178,6 +178,26 @@ def test_a_model_that_is_not_resumable_is_refused(model, noise):
         Accelerator(forgetful, PLAN, at="features")(noise, sigmas()[0].expand(4))
 
 
+@pytest.mark.parametrize("resumed", [lambda x: x.float(), lambda x: (x, x), lambda x: x[:1], lambda _: "nothing"])
+def test_a_model_that_is_resumed_in_another_form_is_refused(noise, resumed):
+    def changing(x, _sigma, feature=None):
+        return (x if feature is None else resumed(x)), x
+
+    with pytest.raises(ValueError, match="changing gives another output"):
+        Accelerator(changing, PLAN, at="features")(noise, sigmas()[0].expand(4))
+
+
+def test_whole_numbers_are_not_forecast(noise):
+    accelerated = Accelerator(lambda x, _sigma: x.long(), PLAN)
+    for sigma in sigmas()[:-1]:
+        assert torch.equal(accelerated(noise, sigma.expand(4)), noise.long())
+    told = accelerated.report
+    assert told.forecast == {"call 0": []}
+    assert told.events == [
+        "step 0, stream call 0: nothing is forecast: the network's result holds no floating-point tensors alone"
+    ]
+
+
 # What each sampler calls in a run of n sigmas, the last of them followed by zero.
 DETERMINISTIC = {
     "sample_euler": lambda n: n,
