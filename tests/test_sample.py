@@ -476,7 +476,7 @@ def test_films_are_written_beside_the_frames(wan, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arrays_are_pictures_and_noise_without_a_generator_is_the_seeds(dit, tmp_path, monkeypatch, channels):
-    def call(self, class_labels):
+    def call(_pipe, class_labels):
         return types.SimpleNamespace(images=[torch.rand(8, 9, channels).numpy() for _ in class_labels])
 
     monkeypatch.setattr(DiTPipeline, "__call__", call)
@@ -499,7 +499,9 @@ def test_arrays_are_pictures_and_noise_without_a_generator_is_the_seeds(dit, tmp
     ],
 )
 def test_results_that_are_no_pictures_are_noted(dit, tmp_path, monkeypatch, returned, message):
-    monkeypatch.setattr(DiTPipeline, "__call__", lambda self, class_labels: types.SimpleNamespace(**returned))
+    monkeypatch.setattr(
+        DiTPipeline, "__call__", lambda _, class_labels: types.SimpleNamespace(of=class_labels, **returned)
+    )
     (tmp_path / "classes.txt").write_text("3\n")
     assert draw(dit, tmp_path / "classes.txt", tmp_path / "out") == 1
     assert statistics(tmp_path / "out")["error"] == message
@@ -508,8 +510,8 @@ def test_results_that_are_no_pictures_are_noted(dit, tmp_path, monkeypatch, retu
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda self, image: image, "DiTPipeline takes neither a prompt nor class labels."),
-        (lambda self, prompt, mask: mask, "DiTPipeline needs mask, which no file of prompts can hold."),
+        (lambda _, image: image, "DiTPipeline takes neither a prompt nor class labels."),
+        (lambda _, prompt, mask: (prompt, mask), "DiTPipeline needs mask, which no file of prompts can hold."),
     ],
 )
 def test_pipelines_that_need_more_than_prompts_are_refused(dit, tmp_path, monkeypatch, capsys, call, message):
