@@ -688,6 +688,28 @@ def test_lpips_is_measured_only_with_its_weights(full, fast, tmp_path, capsys, m
     assert told.remarks == []
 
 
+def painted(folder, *shapes):
+    """A folder with a picture of each shape."""
+    folder.mkdir(parents=True)
+    for number, shape in enumerate(shapes):
+        Image.fromarray(np.full((*shape, 3), 100 + number, dtype=np.uint8)).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def test_pictures_too_small_for_a_measure_are_told(tmp_path):
+    told = compare(painted(tmp_path / "one", (6, 9), (20, 20)), painted(tmp_path / "other", (6, 9), (20, 20)))
+    assert [pair.psnr for pair in told.pairs] == [np.inf, np.inf]
+    assert [pair.ssim for pair in told.pairs] == [None, None]
+    assert "no SSIM: it needs 11 pixels a side, 00000 has 9 × 6 pixels" in told.remarks
+
+
+def test_compare_refuses_videos_whose_frames_differ_in_size(tmp_path, capsys):
+    for name in ("one", "other"):
+        painted(tmp_path / name / "00000", (16, 16), (16, 17))
+    assert main(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 2
+    assert f"{tmp_path / 'other' / '00000'}: its frames have different sizes" in capsys.readouterr().err
+
+
 def test_compare_refuses(full, fast, tmp_path, capsys):
     small, empty, others = (tmp_path / name for name in ("small", "empty", "others"))
     for folder in (small, empty, others):
