@@ -555,20 +555,22 @@ class Writing(torch.nn.Module):
 class Stumbling(torch.nn.Module):
     """A network whose blocks are a small part of it, or return nothing, or are missed, or grow fewer with time."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, switch=0.5):
         super().__init__()
-        self.kind, self.notes = kind, []
+        self.kind, self.switch, self.notes = kind, switch, []
         self.blocks = torch.nn.ModuleList(Writing() if kind == "writes" else Pair() for _ in range(3))
         self.head = torch.nn.Linear(4, 4)
         self.rest = torch.nn.Linear(100 if kind == "small blocks" else 1, 4)
         self.blocks[0].inner.register_forward_hook(lambda *call: self.notes.append(call[0]))
 
     def forward(self, sample, timestep):
+        self.notes.clear()
         hidden = sample + timestep
-        for block in self.blocks[: 2 if self.kind == "shorter" and timestep < 0.5 else 3]:
+        late = timestep < self.switch
+        for block in self.blocks[: 2 if late and self.kind in ("shorter", "noted late") else 3]:
             result = block(hidden)
             hidden = hidden if result is None else result[0]
-        if self.kind == "notes":
+        if self.kind == "notes" or (late and self.kind == "noted late"):
             self.notes.pop()
         return self.head(hidden)
 
@@ -618,6 +620,21 @@ def test_a_network_that_grows_shorter_in_mid_run_is_evaluated_and_split_again():
     assert told.evaluated["call 0"][-(12 - step) :] == list(range(step, 12))
     assert all(torch.allclose(x, y) for x, y in zip(results[step:], short[step:], strict=True))
     assert told.at == "features"
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_split_any_more_goes_on_with_outputs():
+    torch.manual_seed(0)
+    times, change = torch.linspace(1.0, 0.0, 12), int(np.flatnonzero(plan().evaluate)[3])
+    network = Stumbling("noted late", switch=(times[change - 1] + times[change]) / 2).eval()
+    full = [network(torch.ones(1, 6, 4), time) for time in times]
+    accelerate(network, plan(), at="features")
+    with pytest.warns(UserWarning, match=r"cannot be split \(resumed from its last block, it raises IndexError"):
+        results = [network(torch.ones(1, 6, 4), time) for time in times]
+    told = report(network)
+    assert told.at == "output"
+    assert told.events[1:] == [f"step {change}, stream call 0: restarted: what is kept has changed"]
+    assert all(torch.equal(x, y) for x, y in zip(results[change:], full[change:], strict=True))
 
 
 @pytest.mark.parametrize("kind", ["output", "features"])

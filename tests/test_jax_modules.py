@@ -339,6 +339,21 @@ def test_a_mapped_gate_needs_the_name_of_the_map():
     assert together == pytest.approx(np.asarray(batch), rel=1e-6)
 
 
+def test_devices_that_would_decide_apart_are_refused():
+    mesh = jax.make_mesh((1,), ("items",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.sharding.PartitionSpec("items")
+
+    def run(x, name):
+        return flow_euler(network, Gated(np.arange(STEPS), move, axis_name=name), x, SIGMAS, at="output")
+
+    def shared(name):
+        return jax.shard_map(lambda x: run(x, name), mesh=mesh, in_specs=spread, out_specs=spread)(X)
+
+    with pytest.raises(ValueError, match=r"`axis_name` does not cover the mesh axes \['items'\]"):
+        shared(None)
+    assert shared("items") == pytest.approx(np.asarray(run(X, None)), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
