@@ -134,6 +134,18 @@ def test_every_step_evaluated_changes_no_bit(model, noise):
     assert torch.equal(euler(Accelerator(model, plan), noise, sigmas()), euler(model, noise, sigmas()))
 
 
+def test_a_function_is_no_network_that_processes_share(noise):
+    def sample():
+        return euler(Accelerator(lambda x, sigma: x / (1.0 + sigma[:, None] ** 2), PLAN), noise, sigmas())
+
+    alone = sample()
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert torch.equal(sample(), alone)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_streams_are_told_apart_by_order(model, noise):
     accelerated = Accelerator(model, PLAN, streams=2)
     guided, x = [], noise
