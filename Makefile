@@ -5,11 +5,12 @@
 #   make docs   builds the documentation site into out/docs; a warning is an error
 #   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
 #   make bench-speed measures what forecasting costs and writes docs/speed.md; 12 minutes on two cores, with nothing else
+#   make coverage runs every test and says which lines and branches none of them takes; fails where they are too many
 #   make mutants changes the numerics one operator at a time and asks which changes no test notices; an hour or two
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory docs bench-quality bench-speed mutants test lint format clean
+.PHONY: demo theory docs bench-quality bench-speed coverage mutants test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -27,6 +28,14 @@ bench-quality: .venv/ready
 
 bench-speed: .venv/ready
 	$(BIN)/python -m spectral_forecast.benchmarks.speed
+
+coverage: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[coverage]'
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -n auto --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'spectral_forecast/*' --fail-under 95
+	$(BIN)/coverage report --include 'adapters/*' --fail-under 90
 
 mutants: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'

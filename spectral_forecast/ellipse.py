@@ -187,7 +187,7 @@ def bound(function: Callable[[NDArray[np.complex128]], Any], rho: float) -> floa
     """
     _above_one(rho)
     count = 64
-    while count <= _SAMPLES:
+    while True:
         with np.errstate(all="ignore"):
             values = np.asarray(function(boundary(rho, count)), dtype=np.complex128)
         if values.shape[:1] != (count,):

@@ -216,6 +216,16 @@ def test_features_are_copied():
     assert calibrator.approximate().tolist() == [1.0, 1.0, 1.0]
 
 
+def test_of_a_step_given_twice_the_last_counts():
+    calibrator = ForecastCalibrator(Newton(1))
+    for value in (0.0, 1.0, 5.0):
+        if value < 5.0:
+            calibrator.mark_step_begin()
+        calibrator.update(torch.tensor([value]))
+    calibrator.mark_step_begin()
+    assert calibrator.approximate().tolist() == [10.0]
+
+
 def test_names_are_apart_and_a_reset_forgets():
     calibrator = ForecastCalibrator(Reuse())
     calibrator.mark_step_begin()
@@ -257,6 +267,7 @@ def test_a_config_says_what_it_is():
     config = ForecastCalibratorConfig(forecaster=Newton(1), keep=3)
     assert config.strify() == "SpectralForecast"
     assert config.strify(details=True) == "Forecast(Newton(order=1))"
+    assert repr(ForecastCalibrator(Newton(1), 50, 3)) == "ForecastCalibrator(Newton(order=1), steps=50, keep=3)"
     assert ForecastCalibratorConfig(steps=50).update(**config.as_dict()).to_kwargs() == {
         "forecaster": Newton(1),
         "steps": 50,

@@ -82,6 +82,24 @@ def test_a_file_that_cannot_be_written(capsys, tmp_path):
     assert f"No such file or directory: {tmp_path / 'missing' / 'plan.json'}" in capsys.readouterr().err
 
 
+def test_an_interrupt_is_told_in_a_line(capsys, monkeypatch):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run", interrupted)
+    assert main(["bench"]) == 130
+    assert capsys.readouterr().err == "spectral-forecast bench: interrupted\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    program = [sys.executable, "-m", "spectral_forecast", "models"]
+    process = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -125,6 +143,8 @@ def test_models(capsys):
     assert {one["name"] for one in found["networks"]} >= {"WanTransformer3DModel", "WanVACETransformer3DModel"}
     assert all("wan" in one["name"].lower() for one in found["networks"])
     assert {one["class"] for one in found["schedulers"]} == {"UniPCMultistepScheduler"}
+    assert main(["models", "unipc"]) == 0
+    assert "| network" not in capsys.readouterr().out
     assert main(["models", "t5film"]) == 0
     assert "takes none of timestep" in capsys.readouterr().out
     assert main(["models", "nothing-like-it"]) == 2

@@ -1,6 +1,7 @@
 """The diffusers adapter on a tiny FLUX pipeline: what it computes, what it survives, what it leaves behind."""
 
 import gc
+import importlib
 import json
 import weakref
 
@@ -264,6 +265,22 @@ def test_a_changed_batch_restarts(network, at):
     assert told.evaluated["call 0"][-5:] == [7, 8, 9, 10, 11]
 
 
+@torch.no_grad()
+def test_a_branch_that_is_called_twice_at_one_time_restarts(network, at):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=digits.SHIFT)
+    scheduler.set_timesteps(12)
+    accelerate(network, evaluations=5, scheduler=scheduler, at=at, **EVEN)
+    for step, time in enumerate(scheduler.timesteps):
+        given = digits.inputs(digits.noise(1, seed=0), time.expand(1) / 1000, torch.tensor([3]))
+        for _ in range(2 if step == 6 else 1):
+            with network.cache_context("cond"):
+                network(**given)
+    told = report(network)
+    assert told.events == ["step 6, stream cond: restarted: was called twice at one timestep"]
+    assert told.line.endswith(", 1 restarts")
+    assert {6, 7, 8} <= set(told.evaluated["cond"])
+
+
 class Growing(torch.nn.Module):
     """A network whose result doubles in size when half of the time is over, though its input does not."""
 
@@ -524,13 +541,100 @@ def test_blocks_are_found_by_watching(kind, kept):
     assert report(stack).peak_bytes == 5 * kept * (8 * 4 * 4)
 
 
-def test_a_network_whose_head_reads_the_middle_is_not_split():
+class Writing(torch.nn.Module):
+    """A block that writes into what it is given, and returns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+
+    def forward(self, hidden):
+        hidden += torch.tanh(self.inner(hidden))
+
+
+class Stumbling(torch.nn.Module):
+    """A network whose blocks are a small part of it, or return nothing, or are missed, or grow fewer with time."""
+
+    def __init__(self, kind, switch=0.5):
+        super().__init__()
+        self.kind, self.switch, self.notes = kind, switch, []
+        self.blocks = torch.nn.ModuleList(Writing() if kind == "writes" else Pair() for _ in range(3))
+        self.head = torch.nn.Linear(4, 4)
+        self.rest = torch.nn.Linear(100 if kind == "small blocks" else 1, 4)
+        self.blocks[0].inner.register_forward_hook(lambda *call: self.notes.append(call[0]))
+
+    def forward(self, sample, timestep):
+        self.notes.clear()
+        hidden = sample + timestep
+        late = timestep < self.switch
+        for block in self.blocks[: 2 if late and self.kind in ("shorter", "noted late") else 3]:
+            result = block(hidden)
+            hidden = hidden if result is None else result[0]
+        if self.kind == "notes" or (late and self.kind == "noted late"):
+            self.notes.pop()
+        return self.head(hidden)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: Stack("reads the middle"), "resumed from its last block, it gives another result"),
+        (lambda: Stumbling("small blocks"), r"the blocks that could be skipped hold only \d+ % of its parameters"),
+        (lambda: Stumbling("writes"), "its last block returns no tensor"),
+        (lambda: Stumbling("notes"), "resumed from its last block, it raises IndexError: pop from empty list"),
+    ],
+)
+def test_networks_that_are_not_split(make, why):
     torch.manual_seed(0)
-    stack = Stack("reads the middle").eval()
-    accelerate(stack, plan(), at="features")
-    with pytest.warns(UserWarning, match="resumed from its last block, it gives another result"), torch.no_grad():
-        stack(torch.ones(1, 6, 4), torch.tensor(1.0), torch.ones(1, 2, 4))
-    assert report(stack).at == "output"
+    network = make().eval()
+    given = [torch.ones(1, 6, 4), torch.tensor(1.0), torch.ones(1, 2, 4)]
+    accelerate(network, plan(), at="features")
+    with pytest.warns(UserWarning, match=rf"cannot be split \({why}\)"), torch.no_grad():
+        network(*given[: 3 if isinstance(network, Stack) else 2])
+    assert report(network).at == "output"
+
+
+def test_no_process_splits_a_network_alone(monkeypatch):
+    """What the largest of the processes' verdicts says: to another one of them resuming has raised."""
+    module = importlib.import_module("spectral_forecast.adapters.diffusers._hook")
+    monkeypatch.setattr(module, "largest", lambda *_, **__: 2.0)
+    network = accelerate(Stumbling("none").eval(), plan(), at="features")
+    with pytest.warns(UserWarning, match="another of its processes cannot be resumed"), torch.no_grad():
+        network(torch.ones(1, 6, 4), torch.tensor(1.0))
+    assert report(network).at == "output"
+
+
+@torch.no_grad()
+def test_a_network_that_grows_shorter_in_mid_run_is_evaluated_and_split_again():
+    torch.manual_seed(0)
+    network, times = Stumbling("shorter").eval(), torch.linspace(1.0, 0.0, 12)
+    short = [network(torch.ones(1, 6, 4), time) for time in times]
+    accelerate(network, plan(), at="features")
+    results = [network(torch.ones(1, 6, 4), time) for time in times]
+    told = report(network)
+    (step,) = [int(event.split()[1].strip(",")) for event in told.events]
+    assert told.events == [
+        f"step {step}, stream call 0: restarted: its forecast was not finite, or did not fit the network"
+    ]
+    assert times[step] < 0.5 <= times[step - 1]
+    assert told.evaluated["call 0"][-(12 - step) :] == list(range(step, 12))
+    assert all(torch.allclose(x, y) for x, y in zip(results[step:], short[step:], strict=True))
+    assert told.at == "features"
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_split_any_more_goes_on_with_outputs():
+    torch.manual_seed(0)
+    times, change = torch.linspace(1.0, 0.0, 12), int(np.flatnonzero(plan().evaluate)[3])
+    network = Stumbling("noted late", switch=(times[change - 1] + times[change]) / 2).eval()
+    full = [network(torch.ones(1, 6, 4), time) for time in times]
+    accelerate(network, plan(), at="features")
+    with pytest.warns(UserWarning, match=r"cannot be split \(resumed from its last block, it raises IndexError"):
+        results = [network(torch.ones(1, 6, 4), time) for time in times]
+    told = report(network)
+    assert told.at == "output"
+    assert told.events[1:] == [f"step {change}, stream call 0: restarted: what is kept has changed"]
+    assert all(torch.equal(x, y) for x, y in zip(results[change:], full[change:], strict=True))
 
 
 @pytest.mark.parametrize("kind", ["output", "features"])

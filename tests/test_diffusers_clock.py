@@ -54,6 +54,18 @@ def test_streams_by_context_and_by_order():
     assert [place[1] for place in places(Clock(), timesteps, bare)] == ["call 0", "call 1", "call 2"] * 2
 
 
+def test_without_a_scheduler_a_stream_that_comes_again_at_the_first_time_begins_a_run():
+    calls = [(1.0, "cond"), (1.0, "uncond")]
+    assert places(Clock(), None, 2 * calls) == 2 * [(0, "cond", True), (0, "uncond", False)]
+
+
+def test_a_run_whose_scheduler_is_gone_is_another_run():
+    timesteps, clock = euler(4), Clock()
+    assert places(clock, timesteps, [(t, None) for t in timesteps[:2]])[-1][0] == 1
+    assert places(clock, None, [(t, None) for t in timesteps]) == [(k, "call 0", k == 0) for k in range(4)]
+    assert clock.remaining() is None
+
+
 def test_a_run_that_begins_late():
     """Image to image: the pipeline enters the scheduler's list in the middle."""
     timesteps, clock = euler(10), Clock()

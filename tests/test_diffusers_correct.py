@@ -492,6 +492,39 @@ def test_tokens_with_steps_of_their_own_are_not_corrected(noise):
     assert report(network).corrections == []
 
 
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (ARRIVALS[0] - 1, "is not the plan's forecast of it"),
+        (ARRIVALS[0], "outputs have another form than the sample"),
+    ],
+)
+def test_a_plans_corrections_end_where_outputs_take_another_form(noise, odd, why):
+    """At a skipped step, or at the evaluated one after it."""
+    scheduler, x = flow(), noise.float()
+    network = accelerate(Field(), PLAN, scheduler=scheduler)
+    scheduler.set_timesteps(None)
+    for step, time in enumerate(scheduler.timesteps):
+        output = network(x, time)
+        x = scheduler.step(output.half() if step == odd else output, time, x, return_dict=False)[0].float()
+    assert report(network).corrections == []
+    (event,) = report(network).events
+    assert why in event
+
+
+def test_steps_at_times_of_ones_own_are_not_taken_again(noise):
+    results = []
+    for corrector in (Corrector(), None):
+        scheduler, x = flow(), noise.float()
+        network = accelerate(Field(), evaluations=8, scheduler=scheduler, corrector=corrector)
+        scheduler.set_timesteps(None)
+        for step, time in enumerate(scheduler.timesteps):
+            x = scheduler.step(network(x, time), time + 0.25 * (step > 0), x, return_dict=False)[0]
+        results.append(x)
+        assert report(network).corrections == []
+    assert torch.equal(*results)
+
+
 def test_a_plan_for_another_length_corrects_nothing(noise):
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     network, full = accelerate(Field(), PLAN, scheduler=scheduler), draw(Field(), scheduler, noise, steps=30)

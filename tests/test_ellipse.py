@@ -52,6 +52,13 @@ def test_an_inscribed_ellipse_is_inside_and_no_larger_one_is(rho, start, length)
         assert reach(1.001 * inner) > rho
 
 
+def test_what_is_no_point_and_no_function_is_refused():
+    with pytest.raises(ValueError, match="`z` holds a NaN"):
+        ellipse.parameter([0.5, np.nan])
+    with pytest.raises(ValueError, match=r"`function` returned shape \(\) for 64 points; write one value a point"):
+        ellipse.bound(np.sum, 2.0)
+
+
 def test_inscribed_refuses_what_is_outside():
     with pytest.raises(ValueError, match="`start` and `end`"):
         ellipse.inscribed(1.1, -2.0, 0.0)

@@ -334,6 +334,12 @@ def apply(*args, plan=PLAN, model=MODEL, **options):
             '`model` returned an array.*write `at="output"`',
         ),
         (lambda: forecasted(lambda x: x, PLAN, at="output").init(jnp.arange(3)), TypeError, "`model` .* dtype int64"),
+        (lambda: forecasted(lambda x: (x, ()), PLAN).init(X), ValueError, "`model` gave a feature without arrays"),
+        (
+            lambda: forecasted(lambda x: (x, {"h": x}), PLAN).apply(forecasted(lambda x: (x, x), PLAN).init(X), 0, X),
+            ValueError,
+            r"`ring` was made for features PyTreeDef\(\*\), `model` gave PyTreeDef\({'h': \*}\)",
+        ),
         (lambda: forecasted(MODEL, PLAN).correct(RING, 3, X[:2]), ValueError, r"`x` has shape \(2, 4\), the kept"),
         (lambda: sample(PLAN, X, loop="while"), ValueError, "`loop` is 'while'"),
         (lambda: flow_euler(MODEL, PLAN, X, [1.0]), ValueError, r"`sigmas` has shape \(1,\)"),

@@ -224,6 +224,48 @@ def test_without_blocks_the_trunk_is_dropped_all_the_same():
         assert lowered.as_text().count("stablehlo.tanh") == 3
 
 
+class Encoded(linen.Module):
+    """Its blocks run in a method that is not ``__call__``."""
+
+    def setup(self):
+        self.block, self.norm_out = LinenBlock(), linen.LayerNorm()
+
+    def encode(self, x):
+        return self.block(x, x)[0]
+
+    def __call__(self, x, sigma):
+        return self.norm_out(self.encode(x)) * jnp.cos(sigma)
+
+
+class OneBlock(nnx.Module):
+    def __init__(self, rngs):
+        self.block, self.norm = Block(rngs), nnx.LayerNorm(4, rngs=rngs)
+
+    def __call__(self, x, sigma):
+        return self.norm(self.block(x)) * jnp.cos(sigma)
+
+
+def encoded_case():
+    module = Encoded()
+    variables = module.init(jax.random.key(0), X, SIGMAS[0])
+    return from_linen(module, blocks={LinenBlock: lambda x, text: (x, text)}, head="norm_out"), variables
+
+
+def one_block_case():
+    module = OneBlock(nnx.Rngs(0))
+    module.eval()
+    return from_nnx(module, blocks="block", head="norm")
+
+
+@pytest.mark.parametrize("case", [encoded_case, one_block_case])
+def test_blocks_in_other_methods_and_without_a_list_are_skipped(case):
+    model, parameters = case()
+    out, feature = model(parameters, X, SIGMAS[3])
+    resumed = jax.make_jaxpr(lambda p, f: model(p, X, SIGMAS[3], feature=f)[0])(parameters, feature)
+    assert str(resumed).count("= tanh ") == 0
+    assert np.array_equal(model(parameters, X, SIGMAS[3], feature=feature)[0], out)
+
+
 def test_a_head_that_is_not_called_once():
     model, state = from_nnx(Nnx(nnx.Rngs(0)), blocks="blocks", head="final.norm")
     assert model(state, X, SIGMAS[0])[1].shape == X.shape
@@ -295,6 +337,21 @@ def test_a_mapped_gate_needs_the_name_of_the_map():
     assert (branches, run(None)[0]) == (1, 0)
     batch = flow_euler(network, Gated(np.arange(STEPS), move), X, SIGMAS, at="output")
     assert together == pytest.approx(np.asarray(batch), rel=1e-6)
+
+
+def test_devices_that_would_decide_apart_are_refused():
+    mesh = jax.make_mesh((1,), ("items",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.sharding.PartitionSpec("items")
+
+    def run(x, name):
+        return flow_euler(network, Gated(np.arange(STEPS), move, axis_name=name), x, SIGMAS, at="output")
+
+    def shared(name):
+        return jax.shard_map(lambda x: run(x, name), mesh=mesh, in_specs=spread, out_specs=spread)(X)
+
+    with pytest.raises(ValueError, match=r"`axis_name` does not cover the mesh axes \['items'\]"):
+        shared(None)
+    assert shared("items") == pytest.approx(np.asarray(run(X, None)), rel=1e-6)
 
 
 @pytest.mark.parametrize(

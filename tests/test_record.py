@@ -304,6 +304,39 @@ def test_a_run_with_a_feature_that_is_not_finite_is_left_out(pipe, network):
     assert recorder.left_out == ["run 1: step 4, stream cond: its feature was not finite and is not kept"]
 
 
+@torch.no_grad()
+def test_a_run_without_a_scheduler_is_left_out(pipe, network):
+    pipe.scheduler = None
+    with record(pipe) as recorder:
+        call(network, [3], 1000.0)
+    assert (recorder.runs, recorder.left_out) == ([], ["run 1: its number of steps is not known"])
+
+
+class Plain(torch.nn.Module):
+    """A network without a configuration."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = torch.nn.Linear(width, width)
+
+    def forward(self, sample, timestep):
+        return torch.tanh(self.inner(sample)) * torch.cos(timestep / 300.0)
+
+
+@torch.no_grad()
+def test_a_network_without_a_configuration_is_known_by_its_parameters():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(STEPS)
+    network = Plain(4)
+    with record(network, scheduler=scheduler) as recorder:
+        for time in scheduler.timesteps:
+            network(torch.ones(1, 4), time)
+    profile = recorder.profile()
+    accelerate(network, evaluations=5, forecaster=profile, scheduler=scheduler)
+    with pytest.raises(ValueError, match=r"the profile was made with network_config \w{16}, not \w{16}"):
+        accelerate(Plain(5), evaluations=5, forecaster=profile, scheduler=scheduler)
+
+
 def test_runs_of_two_kinds_are_no_profile(pipe):
     with record(pipe) as recorder:
         draw(pipe)

@@ -459,6 +459,86 @@ def test_videos(wan, tmp_path, capsys):
     assert "32 × 32 pixels and 4 frames" in capsys.readouterr().err
 
 
+def test_films_are_written_beside_the_frames(wan, tmp_path, monkeypatch):
+    """The writer stands in for imageio's."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if "imageio" in name else find_spec(name))
+    monkeypatch.setattr(
+        "diffusers.utils.export_to_video",
+        lambda frames, file, fps: Path(file).write_text(f"{len(frames)} frames, {fps} a second"),
+    )
+    (tmp_path / "prompts.txt").write_text("a cat\n")
+    options = ["--steps", "2", "--frames", "5", "--height", "32", "--width", "32", "--option", "max_sequence_length=8"]
+    out = drawn(wan, tmp_path / "prompts.txt", tmp_path / "out", *options, "--mp4", "8")
+    assert statistics(out)["files"] == ["00000", "00000.mp4"]
+    assert (out / "00000.mp4").read_text() == "5 frames, 8 a second"
+    assert not list(out.glob("*.part*"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_are_pictures_and_noise_without_a_generator_is_the_seeds(dit, tmp_path, monkeypatch, channels):
+    def call(_pipe, class_labels):
+        return types.SimpleNamespace(images=[torch.rand(8, 9, channels).numpy() for _ in class_labels])
+
+    monkeypatch.setattr(DiTPipeline, "__call__", call)
+    (tmp_path / "classes.txt").write_text("3\n8\n")
+    out = drawn(dit, tmp_path / "classes.txt", tmp_path / "out", "--seed", "5", "--device", "cpu")
+    for number in (0, 1):
+        noise = torch.rand(8, 9, channels, generator=torch.Generator().manual_seed(5 + number)).numpy()
+        assert np.array_equal(pixels(out / f"{number:05d}.png"), (255 * noise).round().squeeze())
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ({"latents": []}, "TypeError: SimpleNamespace holds neither images nor frames"),
+        ({"images": []}, "ValueError: the pipeline returned 0 results for 1 prompts"),
+        (
+            {"images": [np.zeros((4, 5), dtype=np.uint8)]},
+            "TypeError: the pipeline returned ndarray (4, 5) of uint8, no picture",
+        ),
+    ],
+)
+def test_results_that_are_no_pictures_are_noted(dit, tmp_path, monkeypatch, returned, message):
+    monkeypatch.setattr(
+        DiTPipeline, "__call__", lambda _, class_labels: types.SimpleNamespace(of=class_labels, **returned)
+    )
+    (tmp_path / "classes.txt").write_text("3\n")
+    assert draw(dit, tmp_path / "classes.txt", tmp_path / "out") == 1
+    assert statistics(tmp_path / "out")["error"] == message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _, image: image, "DiTPipeline takes neither a prompt nor class labels."),
+        (lambda _, prompt, mask: (prompt, mask), "DiTPipeline needs mask, which no file of prompts can hold."),
+    ],
+)
+def test_pipelines_that_need_more_than_prompts_are_refused(dit, tmp_path, monkeypatch, capsys, call, message):
+    monkeypatch.setattr(DiTPipeline, "__call__", call)
+    (tmp_path / "classes.txt").write_text("3\n")
+    assert draw(dit, tmp_path / "classes.txt", tmp_path / "out") == 2
+    assert f"`PIPELINE`: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ImportError("T5Tokenizer needs sentencepiece.\nInstall it."), 2, "ImportError: T5Tokenizer needs sentencepi"),
+        (ModuleNotFoundError("No module", name="transformers"), 1, "`pip install 'spectral-forecast[diffusers]'`"),
+        (KeyError(), 2, "`PIPELINE`: someone/something cannot be loaded: KeyError: \n"),
+    ],
+)
+def test_names_on_the_hub_that_cannot_be_loaded(prompts, tmp_path, monkeypatch, capsys, error, status, message):
+    def from_pretrained(source, **_options):
+        assert source == "someone/something"
+        raise error
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", from_pretrained)
+    assert draw("someone/something", prompts, tmp_path / "out") == status
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("pipeline", "text", "options", "message"),
     [
@@ -606,6 +686,28 @@ def test_lpips_is_measured_only_with_its_weights(full, fast, tmp_path, capsys, m
     a, b = (pixels(folder / "00000.png") / 255.0 for folder in (full, fast))
     assert told.pairs[0].lpips == pytest.approx(abs(a - b).mean(), rel=1e-4)
     assert told.remarks == []
+
+
+def painted(folder, *shapes):
+    """A folder with a picture of each shape."""
+    folder.mkdir(parents=True)
+    for number, shape in enumerate(shapes):
+        Image.fromarray(np.full((*shape, 3), 100 + number, dtype=np.uint8)).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def test_pictures_too_small_for_a_measure_are_told(tmp_path):
+    told = compare(painted(tmp_path / "one", (6, 9), (20, 20)), painted(tmp_path / "other", (6, 9), (20, 20)))
+    assert [pair.psnr for pair in told.pairs] == [np.inf, np.inf]
+    assert [pair.ssim for pair in told.pairs] == [None, None]
+    assert "no SSIM: it needs 11 pixels a side, 00000 has 9 × 6 pixels" in told.remarks
+
+
+def test_compare_refuses_videos_whose_frames_differ_in_size(tmp_path, capsys):
+    for name in ("one", "other"):
+        painted(tmp_path / name / "00000", (16, 16), (16, 17))
+    assert main(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 2
+    assert f"{tmp_path / 'other' / '00000'}: its frames have different sizes" in capsys.readouterr().err
 
 
 def test_compare_refuses(full, fast, tmp_path, capsys):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from laws import FORECASTERS, carried_out, runs
 
 from conftest import to_numpy
-from spectral_forecast import Newton, Run, make_plan, schedules, spectrum
+from spectral_forecast import Newton, Ring, Run, make_plan, schedules, spectrum
 
 PLAN = make_plan(Newton(1), np.arange(6), schedules.mask(6, [0, 1, 4]))
 
@@ -51,6 +51,20 @@ def test_running_twice_is_running_once():
     third = carried_out(plan, features)
     assert np.array_equal(first, second)
     assert np.array_equal(first, third)
+
+
+def test_a_ring_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"`ring` has 7 rows, `plan` keeps \d; write one of that size"):
+        PLAN.start(ring=Ring(7))
+
+
+def test_the_error_is_that_of_the_forecast_that_an_evaluation_replaces():
+    """None at first, then of reuse, then of the line, which says 5."""
+    run, errors = PLAN.start(measure=True), []
+    for step, value in ((0, 1.0), (1, 2.0), (4, 8.0)):
+        run.keep(step, np.array([value]))
+        errors.append(run.error)
+    assert errors == pytest.approx([0.0, 1.0 / 2.0, 3.0 / 8.0])
 
 
 def test_kept_features_are_copies():

@@ -115,6 +115,21 @@ def test_batches_hold_what_fits_together_and_no_more_than_they_may():
     assert [tuple(output.shape) for output in outputs.values()] == shapes
 
 
+def test_what_all_items_share_goes_together_where_it_is_the_same():
+    """A word by its value, any other object by itself."""
+    calls = []
+
+    def network(x, kind, table):
+        calls.append((len(x), kind, table))
+        return x
+
+    pool, tables = Pool(network), (object(), object())
+    given = [("a", tables[0]), ("b", tables[0]), ("a", tables[0]), ("a", tables[1]), (None, tables[0])]
+    pool.call({pool.join(PLAN, torch.empty(1, 3)): (torch.ones(1, 3), *shared) for shared in given})
+    expected = [(2, "a", tables[0]), (1, "b", tables[0]), (1, "a", tables[1]), (1, None, tables[0])]
+    assert sorted(calls, key=repr) == sorted(expected, key=repr)
+
+
 def test_requests_that_wait_for_each_other_are_evaluated_together():
     pool, steps = Pool(network := Network()), {}
     for _ in range(3):

@@ -134,6 +134,18 @@ def test_every_step_evaluated_changes_no_bit(model, noise):
     assert torch.equal(euler(Accelerator(model, plan), noise, sigmas()), euler(model, noise, sigmas()))
 
 
+def test_a_function_is_no_network_that_processes_share(noise):
+    def sample():
+        return euler(Accelerator(lambda x, sigma: x / (1.0 + sigma[:, None] ** 2), PLAN), noise, sigmas())
+
+    alone = sample()
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert torch.equal(sample(), alone)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_streams_are_told_apart_by_order(model, noise):
     accelerated = Accelerator(model, PLAN, streams=2)
     guided, x = [], noise
@@ -176,6 +188,26 @@ def test_a_model_that_is_not_resumable_is_refused(model, noise):
 
     with pytest.raises(ValueError, match="forgetful gives another output"):
         Accelerator(forgetful, PLAN, at="features")(noise, sigmas()[0].expand(4))
+
+
+@pytest.mark.parametrize("resumed", [lambda x: x.float(), lambda x: (x, x), lambda x: x[:1], lambda _: "nothing"])
+def test_a_model_that_is_resumed_in_another_form_is_refused(noise, resumed):
+    def changing(x, _sigma, feature=None):
+        return (x if feature is None else resumed(x)), x
+
+    with pytest.raises(ValueError, match="changing gives another output"):
+        Accelerator(changing, PLAN, at="features")(noise, sigmas()[0].expand(4))
+
+
+def test_whole_numbers_are_not_forecast(noise):
+    accelerated = Accelerator(lambda x, _sigma: x.long(), PLAN)
+    for sigma in sigmas()[:-1]:
+        assert torch.equal(accelerated(noise, sigma.expand(4)), noise.long())
+    told = accelerated.report
+    assert told.forecast == {"call 0": []}
+    assert told.events == [
+        "step 0, stream call 0: nothing is forecast: the network's result holds no floating-point tensors alone"
+    ]
 
 
 # What each sampler calls in a run of n sigmas, the last of them followed by zero.

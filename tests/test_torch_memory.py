@@ -52,6 +52,12 @@ def test_video_size_rings_never_exceed_the_bound(shape, bound, streams, fixed, e
     assert holding.host == (PLAN.memory(feature, dtype=asked.dtype) > bound // streams)
 
 
+@pytest.mark.parametrize(("device", "host"), [("meta", True), ("cpu", False)])
+def test_offloading_is_from_another_device_than_the_host(device, host):
+    holding = Memory(offload=True).hold(PLAN, [torch.empty(2, 64, 32, device=device)], 1, fixed=False)
+    assert (holding.rows, holding.host) == (PLAN.kept, host)
+
+
 @given(bound=st.integers(0, 10**6), streams=st.integers(1, 4), fixed=st.booleans())
 def test_on_the_host_fewer_are_held(bound, streams, fixed):
     feature = torch.empty(2, 64, 32)

@@ -114,7 +114,7 @@ class Recording(Session):
 
     def _plan(self, moment: Moment, steps: int | None) -> Plan | None:
         if not steps:
-            self._note(moment, "not recorded: its number of steps is not known")
+            self.left_out.append(f"run {self.report.runs}: its number of steps is not known")
             return None
         self.made_with = self.describe(steps)
         return make_plan(Reuse(), np.arange(steps), np.ones(steps, dtype=bool), span=(0.0, float(steps)))
@@ -148,9 +148,8 @@ class Recorder:
 
     def end(self) -> None:
         """Let go of the network, and of all features."""
-        if self._session is not None:
-            self.collect()
-            self._session = None
+        self.collect()
+        self._session = None
 
     def profile(self, *, ridge: float = 1e-4, **notes: object) -> Profile:
         """Return the profile of the runs so far; a run that is not over is left out.

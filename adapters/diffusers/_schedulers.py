@@ -129,11 +129,9 @@ def limits(scheduler: Any, *, eta: float = 0.0) -> Limits:
 
 def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
     """Return the even schedule of ``steps`` with ``evaluations`` of them, or as many more as the limit asks for."""
-    for count in range(min(evaluations, steps), steps + 1):
-        evaluate = schedules.even(steps, count, tail=2 if limit.tail is None else limit.tail)
-        if limit.max_skip is None or np.diff(np.flatnonzero([*evaluate, True])).max() <= limit.max_skip + 1:
-            break
-    return evaluate
+    tail, gap = 2 if limit.tail is None else limit.tail, steps if limit.max_skip is None else limit.max_skip + 1
+    candidates = (schedules.even(steps, count, tail=tail) for count in range(min(evaluations, steps), steps + 1))
+    return next(evaluate for evaluate in candidates if np.diff(np.flatnonzero([*evaluate, True])).max() <= gap)
 
 
 def choose(

@@ -12,7 +12,7 @@ def load(source: str, variant: str | None, dtype: str, device: str, share: Share
     """Load a pipeline onto this process's device; only the first process's has a progress bar."""
     try:
         pipe = DiffusionPipeline.from_pretrained(source, dtype=getattr(torch, dtype), variant=variant)
-    except ImportError:
+    except ModuleNotFoundError:
         raise
     except Exception as error:  # of diffusers, transformers, safetensors or the hub's client
         lines = str(error).strip().splitlines() or [""]
