@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from spectral_forecast import _checks
 from spectral_forecast._typing import LinearForecaster, Times
 from spectral_forecast.bounds._inputs import Values, above_one, gram_matrix, in_ellipse, kept, not_negative, plain
-from spectral_forecast.bounds.linear import _decayed, _length, power, worst_case
+from spectral_forecast.bounds.linear import _decayed, _length, _weights, power, worst_case
 from spectral_forecast.forecasters.analytic import AnalyticKernel
 
 __all__ = ["estimate", "interval", "likely_rho", "norm"]
@@ -41,7 +41,7 @@ def estimate(forecaster: LinearForecaster, times: Times, t: ArrayLike, gram: Arr
     float or ndarray of float64, shape (...)
         :math:`\eta = e_K\, \beta(w) / \beta(w_K)`, in the unit of the features: :math:`w_K` forecast the newest feature
         from the others with the error :math:`e_K`, known from ``gram``; :math:`\beta` is `worst_case`. Infinity with
-        fewer than two features, or where all the past says nothing.
+        fewer than two features.
 
     Notes
     -----
@@ -68,11 +68,9 @@ def estimate(forecaster: LinearForecaster, times: Times, t: ArrayLike, gram: Arr
     replaced = forecaster.weights(before, newest)
     missed = np.append(-replaced, 1.0)
     past = np.sqrt(max(float(missed @ matrix @ missed), 0.0))
-    then = float(worst_case(replaced, before, newest, rho=radius))
-    now = [float(worst_case(forecaster.weights(nodes, float(p)), nodes, p, rho=radius)) for p in points.flat]
-    with np.errstate(all="ignore"):
-        value = past * np.array(now).reshape(points.shape) / then
-    return plain(np.where(np.isnan(value), np.inf, value))
+    then = worst_case(replaced, before, newest, rho=radius)
+    now = [worst_case(forecaster.weights(nodes, float(p)), nodes, p, rho=radius) for p in points.flat]
+    return plain(past * np.array(now).reshape(points.shape) / then)
 
 
 def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, noise: float = 0.0) -> float:
@@ -159,15 +157,13 @@ def interval(
     True
     """
     kernel_rule = AnalyticKernel(rho, ridge=_RIDGE, drift=-1)
-    radius = above_one(rho)
     nodes, points = kept(times, t)
     matrix = gram_matrix(gram, nodes.size)
     assumed = _checks.nonnegative("slack", slack) * norm(nodes, matrix, rho=rho)
-    best = np.stack([kernel_rule.weights(nodes, float(p)) for p in points.flat]).reshape(*points.shape, nodes.size)
-    w = np.asarray(weights, dtype=np.float64)
-    apart = best - w
+    best = np.array([kernel_rule.weights(nodes, float(p)) for p in points.flat]).reshape(*points.shape, nodes.size)
+    apart = best - _weights(weights, nodes)
     distance = np.sqrt(np.maximum(np.einsum("...k,kl,...l->...", apart, matrix, apart), 0.0))
-    radius_of_error = np.asarray(power(best, nodes, points, rho=radius)) * assumed
+    radius_of_error = power(best, nodes, points, rho=rho) * assumed
     return plain(np.maximum(distance - radius_of_error, 0.0)), plain(distance + radius_of_error)
 
 
@@ -230,6 +226,6 @@ def _kernel_factor(nodes: NDArray[np.float64], r: float) -> tuple[NDArray[Any], 
 
     From the factor of the matrix, so that nothing is squared.
     """
-    last = min(_length(r, 1.0), 4000)
-    left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1.0), nodes, r).T, full_matrices=False)
+    last = max(min(_length(r, 1.0), 4000), nodes.size)  # fewer would leave eigenvalues out
+    left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1), nodes, r).T, full_matrices=False)
     return left, values, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)
