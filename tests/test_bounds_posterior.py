@@ -84,14 +84,21 @@ def test_terms_that_are_not_summed_make_the_norm_smaller_only(rho):
     assert 0.3 * exact <= bounds.norm(times, GRAM[:3, :3], rho=rho, ridge=0.0) <= exact * (1.0 + 1e-9)
 
 
-def test_without_a_ridge_rounding_of_the_inner_products_is_not_taken_for_roughness():
+@pytest.mark.parametrize("count", [6, 15, 120])
+def test_without_a_ridge_rounding_of_the_inner_products_is_not_taken_for_roughness(count):
     rng = np.random.default_rng(1)
-    times = np.linspace(-1.0, -0.8, 6)
+    times = np.linspace(-1.0, -0.98, count)
     for _ in range(20):
-        c = rng.normal(size=(3, 4))
+        c = rng.normal(size=(1, 3))
         kept = chebyshev.chebval(times, c.T)
-        size = np.sqrt(np.sum((c * 8.0 ** np.arange(4)) ** 2))
+        size = np.sqrt(np.sum((c * 8.0 ** np.arange(3)) ** 2))
         assert bounds.norm(times, kept.T @ kept, rho=8.0, ridge=0.0) <= size
+
+
+def test_the_norm_scales_with_the_features():
+    shown = bounds.norm(TIMES, GRAM, rho=2.0)
+    for scale in (1e-8, 1e8):
+        assert bounds.norm(TIMES, scale**2 * GRAM, rho=2.0) == pytest.approx(scale * shown)
 
 
 def test_directions_that_the_kernel_does_not_have_in_double_precision_show_nothing():

@@ -3,8 +3,6 @@
 Everything here needs the features' inner products only: their Gram matrix, K x K, in float64.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -108,12 +106,12 @@ def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, no
     nodes = _inside(times)
     matrix = gram_matrix(gram, nodes.size)
     penalty, each = _checks.nonnegative("ridge", ridge), float(not_negative("noise", noise))
-    left, values, rest = _kernel_factor(nodes, float(radius))
-    spread = values**2 + rest + penalty
+    values, squares, rest = _along_kernel(nodes, matrix, float(radius))
+    spread = values + rest + penalty
     # What rounding of the Gram matrix may have added to a square is left out: the bound stays one.
     fuzz = 4.0 * np.finfo(np.float64).eps * nodes.size * float(np.trace(matrix))
-    squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left) - fuzz, 0.0)
-    fitted = float(np.sum(np.divide(squares, spread, out=np.zeros_like(squares), where=spread > 0.0)))
+    shown = np.maximum(squares - fuzz, 0.0)[spread > 0.0]
+    fitted = float(np.sum(shown / spread[spread > 0.0]))
     if each > 0.0:
         fitted -= nodes.size * each**2 / penalty if penalty > 0.0 else np.inf
     return float(np.sqrt(max(fitted, 0.0)))
@@ -162,7 +160,7 @@ def interval(
     assumed = _checks.nonnegative("slack", slack) * norm(nodes, matrix, rho=rho)
     best = np.array([kernel_rule.weights(nodes, float(p)) for p in points.flat]).reshape(*points.shape, nodes.size)
     apart = best - _weights(weights, nodes)
-    distance = np.sqrt(np.maximum(np.einsum("...k,kl,...l->...", apart, matrix, apart), 0.0))
+    distance = np.sqrt(np.maximum(np.sum((apart @ matrix) * apart, axis=-1), 0.0))
     radius_of_error = power(best, nodes, points, rho=rho) * assumed
     return plain(np.maximum(distance - radius_of_error, 0.0)), plain(distance + radius_of_error)
 
@@ -197,7 +195,7 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
     >>> likely_rho(times, (slow @ slow.conj().T).real) > likely_rho(times, (fast @ fast.conj().T).real)
     True
     """
-    radii = above_one(candidates).reshape(-1)
+    radii = above_one(candidates).ravel()
     nodes = _inside(times)
     matrix = gram_matrix(gram, nodes.size)
     penalty = _checks.nonnegative("ridge", ridge)
@@ -205,10 +203,9 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
         raise ValueError(f"`times` holds {nodes.size} of features; write at least 3, and a `gram` that is not zero.")
 
     def unlikely(radius: float) -> float:
-        left, values, _ = _kernel_factor(nodes, radius)
-        spread = values**2 + max(penalty, 1e-14) * float(np.sum(values**2)) / nodes.size
-        squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left), 0.0)
-        return float(np.mean(np.log(spread)) + np.log(np.sum(squares / spread)))
+        values, squares, _ = _along_kernel(nodes, matrix, radius)
+        spread = values + max(penalty, 1e-14) * float(np.mean(values))
+        return float(np.mean(np.log(spread)) + np.log(np.sum(np.maximum(squares, 0.0) / spread)))
 
     return float(min(radii.tolist(), key=unlikely))
 
@@ -221,11 +218,14 @@ def _inside(times: Times) -> NDArray[np.float64]:
     return nodes
 
 
-def _kernel_factor(nodes: NDArray[np.float64], r: float) -> tuple[NDArray[Any], NDArray[np.float64], float]:
-    """Eigenvectors of the kernel matrix, square roots of its eigenvalues, and the most that its series left out.
+def _along_kernel(
+    nodes: NDArray[np.float64], gram: NDArray[np.float64], r: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Eigenvalues of the kernel matrix, the features' squares along its eigenvectors, and the most its series left out.
 
-    From the factor of the matrix, so that nothing is squared.
+    From the factor of the matrix, so that nothing is squared before it is decomposed.
     """
     last = max(min(_length(r, 1.0), 4000), nodes.size)  # fewer would leave eigenvalues out
     left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1), nodes, r).T, full_matrices=False)
-    return left, values, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)
+    squares = np.sum(left * (gram @ left), axis=0)
+    return values**2, squares, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)
