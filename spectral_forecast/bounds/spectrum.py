@@ -174,7 +174,7 @@ def ridge_terms(times: Times, t: float, coefficients: ArrayLike, *, degree: int 
     tail = c.copy()
     tail[: m + 1] = 0.0
     design = chebyshev.chebvander(nodes, m)
-    left, values, right = np.linalg.svd(design, full_matrices=False)
+    left, values, right = np.linalg.svd(design)
     rank = np.count_nonzero(values > _rounding(design, values))
     left, values, right = left[:, :rank], values[:rank], right[:rank]
     scaled = values / (values**2 + penalty)
