@@ -110,8 +110,8 @@ def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, no
     spread = values + rest + penalty
     # What rounding of the Gram matrix may have added to a square is left out: the bound stays one.
     fuzz = 4.0 * np.finfo(np.float64).eps * nodes.size * float(np.trace(matrix))
-    shown = np.maximum(squares - fuzz, 0.0)[spread > 0.0]
-    fitted = float(np.sum(shown / spread[spread > 0.0]))
+    known = spread > 0.0
+    fitted = float(np.sum(np.maximum(squares[known] - fuzz, 0.0) / spread[known]))
     if each > 0.0:
         fitted -= nodes.size * each**2 / penalty if penalty > 0.0 else np.inf
     return float(np.sqrt(max(fitted, 0.0)))
