@@ -167,14 +167,12 @@ def test_the_worst_function_has_the_largest_coefficients_and_the_signs_of_the_mi
         ({"rho": 2.0, "degree": -1}, "`degree` is -1; write 0 or more."),
         ({"rho": 2.0, "bound": -1.0}, "`bound` is -1.0; write 0 or more."),
         ({"rho": 2.0, "bound": np.inf}, "`bound` is inf; write a finite number."),
-        ({"rho": 1.1}, "`times` and `t` span [-1, 0.3], outside the ellipse"),
+        ({"t": 1.2, "rho": 1.1}, "`times` and `t` span [-1, 1.2], outside the ellipse of parameter 1.1,"),
     ],
 )
 def test_worst_function_refuses(wrong, message):
-    times = [-1.0, -0.8, -0.5, -0.1] if wrong != {"rho": 1.1} else [-1.01, -0.8, -0.5, -0.1]
-    message = message if wrong != {"rho": 1.1} else message.replace("-1,", "-1.01,")
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        bounds.worst_function(W, times, 0.3, **wrong)
+        bounds.worst_function(W, TIMES, **{"t": 0.3, **wrong})
 
 
 @pytest.mark.parametrize("weights", [[1.0], 1.0, np.ones((4, 1)), [0.0, 0.0, np.inf, 1.0], np.full((2, 4), np.nan)])
