@@ -82,8 +82,8 @@ def worst_case(
     size, each = not_negative("bound", bound), not_negative("noise", noise)
     w, beta = _series(weights, times, t, rho, squared=False)
     mass = np.sum(np.abs(w), axis=-1)
-    with np.errstate(invalid="ignore"):  # 0 * inf: a bound on nothing, or nothing known of it
-        value = np.where(size == 0.0, 0.0, size * beta) + np.where(each == 0.0, 0.0, each * mass)
+    with np.errstate(invalid="ignore"):  # 0 * inf: no weight on values of which nothing is known
+        value = size * beta + each * mass
     return plain(np.where(np.isnan(value), np.inf, value))
 
 
@@ -117,7 +117,7 @@ def worst_function(
     r = above_one(_checks.finite("rho", rho))
     nodes, point = in_ellipse(times, t, r)
     w = _weights(weights, nodes)
-    orders = np.arange(_checks.integer("degree", degree, least=0) + 1, dtype=np.float64)
+    orders = np.arange(_checks.integer("degree", degree, least=0) + 1)
     decayed = _decayed(orders, np.append(nodes, point), float(r))
     signs = np.where(decayed @ np.append(-w, 1.0) < 0.0, -1.0, 1.0)
     size = 2.0 * _checks.nonnegative("bound", bound) * float(r) ** -orders
@@ -200,13 +200,13 @@ def _series(
     nodes, points = in_ellipse(times, t, radius)
     w = _weights(weights, nodes)
     shape = np.broadcast_shapes(w.shape[:-1], points.shape, radius.shape)
-    rules = np.broadcast_to(w, (*shape, nodes.size)).reshape(-1, nodes.size)
-    targets, radii = (np.broadcast_to(part, shape).reshape(-1) for part in (points, radius))
-    value = np.zeros(len(radii))
+    targets, radii = (np.broadcast_to(part, shape).ravel() for part in (points, radius))
+    rules = np.broadcast_to(w, (*shape, nodes.size)).reshape(radii.size, nodes.size)
+    value = np.zeros(radii.size)
     for r in np.unique(radii):
         pick = np.flatnonzero(radii == r)
-        far = max(float(np.max(ellipse.parameter(x), initial=1.0)) for x in (nodes, targets[pick]))
-        for start in range(0, len(pick), rows := max(1, _BLOCK // _length(float(r), far))):
+        far = max(float(np.max(ellipse.parameter(x))) for x in (nodes, targets[pick]))
+        for start in range(0, len(pick), rows := _BLOCK // _length(float(r), far)):
             block = pick[start : start + rows]
             value[block] = _sum(rules[block], nodes, targets[block], float(r), far, squared=squared)
     return w, value.reshape(shape)
@@ -214,9 +214,8 @@ def _series(
 
 def _length(r: float, far: float) -> int:
     """Degree after which the rest of the series is below 1e-13, or the highest that is worth a sum."""
-    decay = math.log(r / far)
-    needed = math.log(2.0 / (_TAIL * -math.expm1(-decay))) / decay if decay > 0.0 else math.inf
-    return int(max(8, min(math.ceil(min(needed, _LONGEST)), _LONGEST)))
+    q = far / r  # below 1, after rounding too: both are float64
+    return math.ceil(min(math.log(_TAIL * (1.0 - q)) / math.log(q), _LONGEST))
 
 
 def _sum(
@@ -229,20 +228,21 @@ def _sum(
     squared: bool,
 ) -> NDArray[np.float64]:
     length = _length(r, far)
-    orders = np.arange(length + 1, dtype=np.float64)
+    orders = np.arange(length + 1)
     # Columns: the misses of each rule, already times rho**-m.
     missed = np.abs(_decayed(orders, points, r) - _decayed(orders, nodes, r) @ w.T)
     mass = 1.0 + np.sum(np.abs(w), axis=1)
-    q = far / r
-    gap = max(1.0 - q, _EPS)
+    q, gap = far / r, (r - far) / r
     # Angles are good to eps, so the miss of order m is to m * eps.
-    rounding = 8.0 * _EPS * mass * min(1.0 / gap**2, float(length) ** 2)
+    rounding = 8.0 * _EPS * mass * min(1.0 / gap**2, length**2)
     if squared:
-        return np.asarray(np.sqrt(np.sum(missed**2, axis=0) + mass**2 * q ** (2 * length + 2) / gap) + rounding)
+        return np.asarray(
+            np.sqrt(np.sum(missed**2, axis=0) + mass**2 * q ** (2 * length + 2) / (gap * (1.0 + q))) + rounding
+        )
     return np.asarray(missed[0] + 2.0 * np.sum(missed[1:], axis=0) + 2.0 * mass * q ** (length + 1) / gap + rounding)
 
 
-def _decayed(orders: NDArray[np.float64], points: NDArray[np.float64], r: float) -> NDArray[np.float64]:
+def _decayed(orders: NDArray[np.integer], points: NDArray[np.float64], r: float) -> NDArray[np.float64]:
     """Return rho**-m T_m(x), shape (orders, points).
 
     With x = cos(a) cosh(u), T_m(x) = cos(m a) cosh(m u): exact to rounding at every order, where the recurrence

@@ -3,15 +3,13 @@
 Everything here needs the features' inner products only: their Gram matrix, K x K, in float64.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks
 from spectral_forecast._typing import LinearForecaster, Times
 from spectral_forecast.bounds._inputs import Values, above_one, gram_matrix, in_ellipse, kept, not_negative, plain
-from spectral_forecast.bounds.linear import _decayed, _length, power, worst_case
+from spectral_forecast.bounds.linear import _decayed, _length, _weights, power, worst_case
 from spectral_forecast.forecasters.analytic import AnalyticKernel
 
 __all__ = ["estimate", "interval", "likely_rho", "norm"]
@@ -41,7 +39,7 @@ def estimate(forecaster: LinearForecaster, times: Times, t: ArrayLike, gram: Arr
     float or ndarray of float64, shape (...)
         :math:`\eta = e_K\, \beta(w) / \beta(w_K)`, in the unit of the features: :math:`w_K` forecast the newest feature
         from the others with the error :math:`e_K`, known from ``gram``; :math:`\beta` is `worst_case`. Infinity with
-        fewer than two features, or where all the past says nothing.
+        fewer than two features.
 
     Notes
     -----
@@ -68,11 +66,9 @@ def estimate(forecaster: LinearForecaster, times: Times, t: ArrayLike, gram: Arr
     replaced = forecaster.weights(before, newest)
     missed = np.append(-replaced, 1.0)
     past = np.sqrt(max(float(missed @ matrix @ missed), 0.0))
-    then = float(worst_case(replaced, before, newest, rho=radius))
-    now = [float(worst_case(forecaster.weights(nodes, float(p)), nodes, p, rho=radius)) for p in points.flat]
-    with np.errstate(all="ignore"):
-        value = past * np.array(now).reshape(points.shape) / then
-    return plain(np.where(np.isnan(value), np.inf, value))
+    then = worst_case(replaced, before, newest, rho=radius)
+    now = [worst_case(forecaster.weights(nodes, float(p)), nodes, p, rho=radius) for p in points.flat]
+    return plain(past * np.array(now).reshape(points.shape) / then)
 
 
 def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, noise: float = 0.0) -> float:
@@ -110,12 +106,12 @@ def norm(times: Times, gram: ArrayLike, *, rho: float, ridge: float = _RIDGE, no
     nodes = _inside(times)
     matrix = gram_matrix(gram, nodes.size)
     penalty, each = _checks.nonnegative("ridge", ridge), float(not_negative("noise", noise))
-    left, values, rest = _kernel_factor(nodes, float(radius))
-    spread = values**2 + rest + penalty
+    values, squares, rest = _along_kernel(nodes, matrix, float(radius))
+    spread = values + rest + penalty
     # What rounding of the Gram matrix may have added to a square is left out: the bound stays one.
     fuzz = 4.0 * np.finfo(np.float64).eps * nodes.size * float(np.trace(matrix))
-    squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left) - fuzz, 0.0)
-    fitted = float(np.sum(np.divide(squares, spread, out=np.zeros_like(squares), where=spread > 0.0)))
+    known = spread > 0.0
+    fitted = float(np.sum(np.maximum(squares[known] - fuzz, 0.0) / spread[known]))
     if each > 0.0:
         fitted -= nodes.size * each**2 / penalty if penalty > 0.0 else np.inf
     return float(np.sqrt(max(fitted, 0.0)))
@@ -159,15 +155,13 @@ def interval(
     True
     """
     kernel_rule = AnalyticKernel(rho, ridge=_RIDGE, drift=-1)
-    radius = above_one(rho)
     nodes, points = kept(times, t)
     matrix = gram_matrix(gram, nodes.size)
     assumed = _checks.nonnegative("slack", slack) * norm(nodes, matrix, rho=rho)
-    best = np.stack([kernel_rule.weights(nodes, float(p)) for p in points.flat]).reshape(*points.shape, nodes.size)
-    w = np.asarray(weights, dtype=np.float64)
-    apart = best - w
-    distance = np.sqrt(np.maximum(np.einsum("...k,kl,...l->...", apart, matrix, apart), 0.0))
-    radius_of_error = np.asarray(power(best, nodes, points, rho=radius)) * assumed
+    best = np.array([kernel_rule.weights(nodes, float(p)) for p in points.flat]).reshape(*points.shape, nodes.size)
+    apart = best - _weights(weights, nodes)
+    distance = np.sqrt(np.maximum(np.sum((apart @ matrix) * apart, axis=-1), 0.0))
+    radius_of_error = power(best, nodes, points, rho=rho) * assumed
     return plain(np.maximum(distance - radius_of_error, 0.0)), plain(distance + radius_of_error)
 
 
@@ -201,7 +195,7 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
     >>> likely_rho(times, (slow @ slow.conj().T).real) > likely_rho(times, (fast @ fast.conj().T).real)
     True
     """
-    radii = above_one(candidates).reshape(-1)
+    radii = above_one(candidates).ravel()
     nodes = _inside(times)
     matrix = gram_matrix(gram, nodes.size)
     penalty = _checks.nonnegative("ridge", ridge)
@@ -209,10 +203,9 @@ def likely_rho(times: Times, gram: ArrayLike, *, candidates: ArrayLike = _CANDID
         raise ValueError(f"`times` holds {nodes.size} of features; write at least 3, and a `gram` that is not zero.")
 
     def unlikely(radius: float) -> float:
-        left, values, _ = _kernel_factor(nodes, radius)
-        spread = values**2 + max(penalty, 1e-14) * float(np.sum(values**2)) / nodes.size
-        squares = np.maximum(np.einsum("ki,kl,li->i", left, matrix, left), 0.0)
-        return float(np.mean(np.log(spread)) + np.log(np.sum(squares / spread)))
+        values, squares, _ = _along_kernel(nodes, matrix, radius)
+        spread = values + max(penalty, 1e-14) * float(np.mean(values))
+        return float(np.mean(np.log(spread)) + np.log(np.sum(np.maximum(squares, 0.0) / spread)))
 
     return float(min(radii.tolist(), key=unlikely))
 
@@ -225,11 +218,14 @@ def _inside(times: Times) -> NDArray[np.float64]:
     return nodes
 
 
-def _kernel_factor(nodes: NDArray[np.float64], r: float) -> tuple[NDArray[Any], NDArray[np.float64], float]:
-    """Eigenvectors of the kernel matrix, square roots of its eigenvalues, and the most that its series left out.
+def _along_kernel(
+    nodes: NDArray[np.float64], gram: NDArray[np.float64], r: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Eigenvalues of the kernel matrix, the features' squares along its eigenvectors, and the most its series left out.
 
-    From the factor of the matrix, so that nothing is squared.
+    From the factor of the matrix, so that nothing is squared before it is decomposed.
     """
-    last = min(_length(r, 1.0), 4000)
-    left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1.0), nodes, r).T, full_matrices=False)
-    return left, values, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)
+    last = max(min(_length(r, 1.0), 4000), nodes.size)  # fewer would leave eigenvalues out
+    left, values, _ = np.linalg.svd(_decayed(np.arange(last + 1), nodes, r).T, full_matrices=False)
+    squares = np.sum(left * (gram @ left), axis=0)
+    return values**2, squares, nodes.size * r ** (-2.0 * last - 2.0) / (1.0 - r**-2.0)

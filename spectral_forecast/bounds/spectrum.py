@@ -4,7 +4,7 @@ Throughout, :math:`\Phi_{km} = T_m(t_k)` is the design matrix of the kept times,
 :math:`A = \Phi^T \Phi + \lambda I` and :math:`\varphi_m = T_m(t)`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -173,10 +173,11 @@ def ridge_terms(times: Times, t: float, coefficients: ArrayLike, *, degree: int 
     low[: len(c)] = c[: m + 1]
     tail = c.copy()
     tail[: m + 1] = 0.0
-    left, values, right = np.linalg.svd(chebyshev.chebvander(nodes, m), full_matrices=False)
-    floor = np.finfo(np.float64).eps * max(nodes.size, m + 1) * values[0]
-    values = np.where(values > floor, values, 0.0) if penalty == 0.0 else values
-    scaled = np.divide(values, values**2 + penalty, out=np.zeros_like(values), where=values > 0.0)
+    design = chebyshev.chebvander(nodes, m)
+    left, values, right = np.linalg.svd(design)
+    rank = np.count_nonzero(values > _rounding(design, values))
+    left, values, right = left[:, :rank], values[:rank], right[:rank]
+    scaled = values / (values**2 + penalty)
     row = chebyshev.chebvander(float(point), m)[0]
     seen = right @ row
     # lambda * A^-1: lambda / (s**2 + lambda) in the span of the data, 1 outside of it.
@@ -187,6 +188,11 @@ def ridge_terms(times: Times, t: float, coefficients: ArrayLike, *, degree: int 
         np.asarray(-at_nodes @ (left @ (scaled * seen))),
         np.asarray(np.tensordot(kept, low, axes=1)),
     )
+
+
+def _rounding(design: NDArray[Any], values: NDArray[Any]) -> float:
+    """How far rounding may have moved the singular values of a design matrix, largest first."""
+    return float(np.finfo(np.float64).eps * max(design.shape) * values[0])
 
 
 def _bound(  # noqa: PLR0917
@@ -215,17 +221,17 @@ def _bound(  # noqa: PLR0917
         tail = not_negative("truncation", truncation)
     powers = np.sum(np.power.outer(r, -2.0 * np.arange(1, m + 1)), axis=-1)
     norm = size * np.sqrt(1.0 + 4.0 * powers) if coefficients is None else not_negative("coefficients", coefficients)
-    values = np.linalg.svd(chebyshev.chebvander(nodes, m), compute_uv=False)
-    # Singular values are known to this much only; each is taken where it makes the bound largest.
-    fuzz = np.finfo(np.float64).eps * max(nodes.size, m + 1) * values[0]
+    design = chebyshev.chebvander(nodes, m)
+    values = np.linalg.svd(design, compute_uv=False)
+    # Each singular value is taken where it makes the bound largest.
+    fuzz = _rounding(design, values)
     low = np.maximum(values - fuzz, 0.0)
     least = float(low[-1]) if nodes.size > m else 0.0
-    undetermined = least == 0.0
     with np.errstate(all="ignore"):
         used = np.array([least]) if smallest else np.clip(np.sqrt(penalty)[..., None], low, values + fuzz)
         filtered = np.divide(used, used**2 + penalty[..., None])
         amplification = np.sqrt((m + 1) * nodes.size) * np.max(filtered, axis=-1)
-        bias = np.sqrt(m + 1) * np.where(penalty > 0.0, penalty / (least**2 + penalty), 0.0)
-        total = tail + amplification * (tail + each) + np.where(norm == 0.0, 0.0, bias * norm)
-    total = np.where(((penalty == 0.0) & undetermined) | np.isnan(total), np.inf, total)
+        bias = np.sqrt(m + 1) * penalty / (least**2 + penalty)  # 0 / 0 where nothing determines the polynomial
+        total = tail + amplification * (tail + each) + bias * norm
+    total = np.where(np.isnan(total), np.inf, total)
     return plain(np.broadcast_to(total, np.broadcast_shapes(total.shape, points.shape)))
