@@ -5,11 +5,12 @@
 #   make docs   builds the documentation site into out/docs; a warning is an error
 #   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
 #   make bench-speed measures what forecasting costs and writes docs/speed.md; 12 minutes on two cores, with nothing else
+#   make stranger follows the documentation from a fresh clone, in fresh environments; some twenty minutes
 #   make mutants changes the numerics one operator at a time and asks which changes no test notices; an hour or two
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory docs bench-quality bench-speed mutants test lint format clean
+.PHONY: demo theory docs bench-quality bench-speed stranger mutants test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -27,6 +28,10 @@ bench-quality: .venv/ready
 
 bench-speed: .venv/ready
 	$(BIN)/python -m spectral_forecast.benchmarks.speed
+
+# Needs nothing of ours: it makes its own environments.
+stranger:
+	$(PYTHON) tests/stranger.py
 
 mutants: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
