@@ -6,11 +6,12 @@
 #   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
 #   make bench-speed measures what forecasting costs and writes docs/speed.md; 12 minutes on two cores, with nothing else
 #   make coverage runs every test and says which lines and branches none of them takes; fails where they are too many
+#   make stranger follows the documentation from a fresh clone, in fresh environments; some twenty minutes
 #   make mutants changes the numerics one operator at a time and asks which changes no test notices; an hour or two
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo theory docs bench-quality bench-speed coverage mutants test lint format clean
+.PHONY: demo theory docs bench-quality bench-speed stranger coverage mutants test lint format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -32,10 +33,14 @@ bench-speed: .venv/ready
 coverage: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[coverage]'
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -n auto --dist loadfile
+	HYPOTHESIS_PROFILE=brief OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -n auto --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include 'spectral_forecast/*' --fail-under 95
 	$(BIN)/coverage report --include 'adapters/*' --fail-under 90
+
+# Needs nothing of ours: it makes its own environments.
+stranger:
+	$(PYTHON) tests/stranger.py
 
 mutants: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from spectral_forecast.benchmarks import digits
+from spectral_forecast.plot import tiles
 
 GUIDANCES = (1.0, 2.0, 4.0)
 
@@ -40,8 +40,7 @@ def draw(folder: Path, losses: list[float]) -> None:
     figure = Figure(figsize=(9, 4.7), layout="constrained")
     for axis, guidance in zip(figure.subplots(1, 2), (1.0, 2.0), strict=True):
         samples = digits.sample(digits.pipeline(), np.repeat(np.arange(10), 10), guidance=guidance, seed=1)
-        grid = torch.nn.functional.pad(samples.reshape(10, 10, 16, 16), (1, 1, 1, 1), value=-0.4)
-        axis.imshow(grid.permute(0, 2, 1, 3).reshape(180, 180).clamp(-1, 1).numpy(), cmap="gray")
+        axis.imshow(tiles(samples, 10), cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"guidance {guidance:g}")
         axis.set_axis_off()
     figure.savefig(folder / "digits_samples.png", dpi=110)

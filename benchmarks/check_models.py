@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from spectral_forecast.benchmarks import stored
+from spectral_forecast.plot import tiles
 
 GUIDANCES = (1.0, 2.0, 4.0)
 DATA = {
@@ -48,17 +48,6 @@ def accepted(model: ModuleType, count: int, guidance: float, *, batch: int = 50)
         samples = model.sample(pipe, wanted.tolist(), guidance=guidance, seed=1000 + start)
         right += int((model.read(samples) == wanted).sum())
     return right / count
-
-
-def tiles(samples: torch.Tensor, across: int) -> np.ndarray:
-    """Put grey (n, h, w) or coloured (n, 3, h, w) samples side by side, ``across`` of them in a row."""
-    pixels = (samples.clamp(-1, 1) + 1.0) / 2.0
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    pixels = torch.nn.functional.pad(pixels, (1, 1, 1, 1), value=0.3)
-    count, channels, height, width = pixels.shape
-    rows = pixels.reshape(count // across, across, channels, height, width)
-    return rows.permute(0, 3, 1, 4, 2).reshape(count // across * height, across * width, channels).numpy()
 
 
 def draw(model: ModuleType, facts: dict[str, Any], path: Path) -> None:

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -33,6 +31,7 @@ from spectral_forecast import (
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.benchmarks import digits
 from spectral_forecast.benchmarks.tables import markdown
+from spectral_forecast.plot import plot_errors, plot_samples
 
 __all__ = ["run"]
 
@@ -56,6 +55,7 @@ class Method:
     seconds: list[float] = field(default_factory=list)
     samples: Any = None
     latents: list[Any] = field(default_factory=list)  # after each step
+    evaluated: NDArray[np.bool_] = field(default_factory=lambda: np.ones(STEPS, dtype=bool))
     evaluations: int = 0
 
 
@@ -142,7 +142,11 @@ def _sample(network: torch.nn.Module, row: Method, guidance: float, seed: int) -
             after_step=row.latents.append,
         )
         row.seconds.append(time.perf_counter() - start)
-        row.evaluations = row.steps if row.plan is None and not row.default else report(pipe).evaluations
+        row.evaluations = row.steps
+        if row.plan is not None or row.default:
+            told = report(pipe)
+            row.evaluations = told.evaluations
+            row.evaluated = schedules.mask(STEPS, told.evaluated["cond"])
     finally:
         restore(pipe)
 
@@ -180,44 +184,31 @@ def _largest_bound(plan: Plan) -> float:
 
 def _draw_samples(rows: list[Method], path: Path) -> None:
     """One row of digits for each method."""
-    figure = Figure(figsize=(12.5, 0.72 * len(rows)), layout="constrained")
-    full = rows[0].samples.clamp(-1, 1)
-    for axis, row in zip(figure.subplots(len(rows), 1), rows, strict=True):
-        images = row.samples.clamp(-1, 1)
-        strip = torch.nn.functional.pad(images, (1, 1, 1, 1), value=-0.4).permute(1, 0, 2).reshape(digits.SIZE + 2, -1)
-        axis.imshow(strip.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest", aspect="equal")
-        axis.set_axis_off()
-        quality = "" if row is rows[0] else f", {metrics.psnr(images, full, data_range=2.0):.1f} dB"
-        label = f"{row.name}\n{row.evaluations} evaluations{quality}"
-        axis.text(-0.01, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=8)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    strips = {}
+    for row in rows:
+        quality = "" if row is rows[0] else f", {_numbers(row, rows[0])['psnr']:.1f} dB"
+        strips[f"{row.name}\n{row.evaluations} evaluations{quality}"] = row.samples
+    plot_samples(strips, path=path)
 
 
 def _draw_errors(rows: list[Method], path: Path) -> None:
     """How far each method's noisy sample is from the full run's after each step."""
-    figure = Figure(figsize=(9.5, 5.5), layout="constrained")
-    axis = figure.subplots()
-    full = rows[0].latents
-    for number, row in enumerate(rows[1:]):
-        label = f"{row.name} ({row.evaluations})"
-        color = colormaps["tab20"](number)
-        if row.steps != STEPS:
-            final = metrics.relative_error(row.latents[-1], full[-1])
-            axis.plot([STEPS], [final], "D", color=color, label=label)
-            continue
-        errors = [metrics.relative_error(mine, theirs) for mine, theirs in zip(row.latents, full, strict=True)]
-        shown = np.array([np.nan if error == 0.0 else error for error in errors])
-        axis.plot(np.arange(1, STEPS + 1), shown, "--" if row.at == "output" else "-", color=color, label=label)
-    axis.set_yscale("log")
-    axis.set_xlabel(f"step of {STEPS}; until the first forecast nothing differs")
-    axis.set_ylabel("relative error of the sample against the full run")
-    axis.set_title(
-        "solid: last-block features are forecast; dashed: outputs; diamonds: fewer steps",
-        fontsize=10,
+    full, errors = rows[0].latents, {}
+    names = {f"{row.name} ({row.evaluations})": row for row in rows[1:]}
+    for name, row in names.items():
+        if row.steps == STEPS:
+            pairs = zip(row.latents, full, strict=True)
+            errors[name] = [metrics.relative_error(mine, theirs) for mine, theirs in pairs]
+        else:  # its steps are not those of the full run
+            errors[name] = [np.nan] * (STEPS - 1) + [metrics.relative_error(row.latents[-1], full[-1])]
+    plot_errors(
+        errors,
+        evaluated={name: row.evaluated for name, row in names.items() if row.steps == STEPS},
+        styles={name: "--" for name, row in names.items() if row.at == "output"},
+        quantity="relative error of the sample against the full run",
+        title="solid: last-block features are forecast; dashed: outputs; diamonds: fewer steps, no forecasts",
+        path=path,
     )
-    axis.grid(visible=True, which="major", alpha=0.3)
-    axis.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
-    figure.savefig(path, dpi=130)
 
 
 def _report(rows: list[Method], table: str, guidance: float, seed: int, repeats: int) -> str:

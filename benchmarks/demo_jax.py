@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from spectral_forecast import Plan, TaylorSeer, make_plan, metrics, schedules, spectrum
 from spectral_forecast.adapters.jax import flow_euler, from_nnx
 from spectral_forecast.benchmarks import digits, digits_jax
 from spectral_forecast.benchmarks.tables import markdown
+from spectral_forecast.plot import plot_samples
 
 __all__ = ["BLOCKS", "run"]
 
@@ -130,7 +130,7 @@ def run(out: Path, *, guidance: float = 2.0, seed: int = 0, repeats: int = 3) ->
                     row.first = seconds
                 bar.update()
     table = _table(rows)
-    _draw(rows, out / "samples.png")
+    plot_samples({f"{row.name}\n{row.evaluations} evaluations": row.samples for row in rows}, path=out / "samples.png")
     (out / "report.md").write_text(f"""# Sixteen digits in JAX, full and accelerated
 
 The digits transformer in Flax NNX on {jax.devices()[0].platform}, {STEPS} Euler steps, guidance {guidance:g}, seed
@@ -173,15 +173,3 @@ def _numbers(row: Method, full: Method) -> dict[str, Any]:
         "psnr": None if row is full else float(metrics.psnr(*clipped, data_range=2.0)),
         "relative_error": None if row is full else float(metrics.relative_error(row.samples, full.samples)),
     }
-
-
-def _draw(rows: list[Method], path: Path) -> None:
-    """One row of digits for each method."""
-    figure = Figure(figsize=(12.5, 0.72 * len(rows)), layout="constrained")
-    for axis, row in zip(figure.subplots(len(rows), 1), rows, strict=True):
-        padded = np.pad(row.samples.clip(-1, 1), ((0, 0), (1, 1), (1, 1)), constant_values=-0.4)
-        axis.imshow(np.concatenate(list(padded), axis=1), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        axis.set_axis_off()
-        label = f"{row.name}\n{row.evaluations} evaluations"
-        axis.text(-0.01, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=8)
-    figure.savefig(path, dpi=130, bbox_inches="tight")

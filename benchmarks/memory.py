@@ -45,7 +45,8 @@ def page(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
         lines.append([f"{method}", *scores, f"{held:.0f}"])
     return f"""# Memory
 
-Written by `python -m spectral_forecast.benchmarks.memory`; do not edit by hand.
+Written by `python -m spectral_forecast.benchmarks.memory`; do not edit by hand. This page's code needs the
+extra `torch` ([installing](start.md#installing)).
 
 What kept features take is known before the run. `Plan.memory` tells it from a feature's shape and dtype, and a run
 holds as much to the byte, for every guidance branch:

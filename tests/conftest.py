@@ -15,7 +15,7 @@ from hypothesis import settings
 jax.config.update("jax_enable_x64", True)
 # On CI the same examples every time, elsewhere new ones: a law that fails rarely is found by people, not by chance.
 settings.register_profile("laws", max_examples=500, deadline=None, print_blob=True, derandomize="CI" in os.environ)
-settings.register_profile("mutants", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("brief", max_examples=25, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "laws"))
 
 LIBRARIES = {

@@ -59,7 +59,7 @@ def mutated(module, tests):
         f"[mutmut]\nsource_paths=spectral_forecast\nonly_mutate=\n    {path}\nalso_copy=\n    conftest.py\n"
         f"pytest_add_cli_args_test_selection={files}\n"
     )
-    environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutants", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": "brief", "OMP_NUM_THREADS": "1"}
     children = os.environ.get("MUTANTS_CHILDREN", str(os.cpu_count()))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", children]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)

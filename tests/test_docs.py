@@ -1,15 +1,19 @@
 """The documentation site: what its own extensions do. `make docs` builds all of it, warnings being errors."""
 
+import ast
 import io
 import re
 import sys
 import tomllib
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import stranger
 from sphinx.application import Sphinx
 
 import spectral_forecast
+from spectral_forecast.cli.bench import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 # Sphinx's own parts warn of one another.
@@ -119,3 +123,87 @@ def test_the_site_is_built_before_the_tests():
     assert [step for step in steps if step.startswith("make")] == ["make lint", "make docs", "make test"]
     assert " -W " in (ROOT / "Makefile").read_text()
     assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+EXTRAS = stranger.extras(ROOT)
+WALKED = stranger.pages(ROOT)
+# What code imports, and the extra that brings it; the longest name that fits counts.
+BROUGHT = {
+    "array_api_compat": None,
+    "numpy": None,
+    "spectral_forecast": None,
+    "spectral_forecast.adapters.cache_dit": "cache-dit",
+    "spectral_forecast.adapters.diffusers": "diffusers",
+    "spectral_forecast.adapters.jax": "jax",
+    "spectral_forecast.adapters.serving": "torch",
+    "spectral_forecast.adapters.torch": "torch",
+    "spectral_forecast.benchmarks": "demo",
+    "spectral_forecast.benchmarks.models": "diffusers",
+    "spectral_forecast.plot": "plot",
+    "cache_dit": "cache-dit",
+    "diffusers": "diffusers",
+    "flax": "demo",
+    "jax": "jax",
+    "matplotlib": "plot",
+    "torch": "torch",
+}
+
+
+def imported(program):
+    """The full name of whatever a program imports from elsewhere than Python itself."""
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name.name}" for name in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.partition(".")[0] not in sys.stdlib_module_names)
+
+
+def test_every_page_with_code_is_walked():
+    walked = {page.path for page in WALKED}
+    for page in [*PAGES, *(ROOT / "docs" / "examples").glob("*.py")]:
+        if page.suffix == ".py" or "```python" in page.read_text(encoding="utf-8"):
+            assert page in walked
+
+
+@pytest.mark.parametrize("page", [page for page in WALKED if page.blocks], ids=lambda page: page.path.stem)
+def test_a_page_says_which_extra_its_code_needs(page):
+    assert page.extras is not None
+    there = frozenset().union(*(EXTRAS[name] for name in page.extras))
+    for name in imported("\n".join(page.blocks)):
+        known = max((prefix for prefix in BROUGHT if f"{name}.".startswith(f"{prefix}.")), key=len)
+        assert BROUGHT[known] in {None, *there}, name
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in WALKED if page.shown and page.path.suffix == ".md"], ids=lambda page: page.path.stem
+)
+def test_a_page_shows_what_its_code_prints(page):
+    with redirect_stdout(io.StringIO()) as printed:
+        exec("\n".join(page.blocks), {})
+    for shown in page.shown:
+        assert shown in printed.getvalue()
+
+
+def test_every_extra_for_users_is_explained():
+    rows = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "start.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(rows) == EXTRAS.keys() - {"docs", "test", "mutants"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page):
+    """Modules that it runs, targets of make, benchmarks, files of this repository, variables of the environment."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"python\s+-m\s+(spectral_forecast[\w.]*)", text):
+        module = ROOT / name.rstrip(".").replace(".", "/")
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), name
+    for name in re.findall(r"(?:`|^\$ )make ([a-z-]+)", text, re.MULTILINE):
+        assert f"\n{name}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), name
+    for name in re.findall(r"\bbench ([a-z-]+)`", text):
+        assert name in BENCHMARKS
+    for name in re.findall(r"`((?:\.ci|adapters|benchmarks|docs|spectral_forecast|tests|theory)/[\w./-]*)`", text):
+        assert (ROOT / name).exists() or name == "spectral_forecast/profiles", name  # the user's folder
+    for name in re.findall(r"\bSPECTRAL_FORECAST_\w+", text):
+        assert f'"{name}"' in (ROOT / "spectral_forecast/forecasters/profile_folder.py").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from spectral_forecast.benchmarks.quality.fields import MODELS
 from spectral_forecast.benchmarks.quality.methods import CONFIRMED, DEFAULTS, METHODS
 from spectral_forecast.benchmarks.tables import markdown
+from spectral_forecast.plot import plot_quality
 
 __all__ = ["RESULTS", "compact", "page", "pictures", "read"]
 
@@ -115,30 +116,24 @@ def default(cells: list[Measured]) -> str:
 
 def pictures(results: dict[str, Any], folder: Path) -> None:
     """Draw quality against evaluations, a panel for each cell: against the full run, and against the finer one."""
-    from matplotlib.figure import Figure
-
     cells = [cell for cell in read(results) if cell.long]
     ours = default(cells)
     shown = dict.fromkeys([EULER, UNIPC, DPM, SPECTRUM, ours.replace(", corrector", ""), ours])
     folder.mkdir(parents=True, exist_ok=True)
     for value, title in (("psnr", "the 50-step run"), ("fine", "the 400-step run")):
-        figure = Figure(figsize=(13, 2.7 * -(-len(cells) // 4)), layout="constrained")
-        panels = list(figure.subplots(-(-len(cells) // 4), 4, sharex=True).flat)
-        for axis in panels[len(cells) :]:
-            axis.set_axis_off()
-        for axis, cell in zip(panels, cells, strict=False):
-            for name in shown:
-                rows = [cell.rows[name, budget] for budget in cell.budgets(name)]
-                means = [getattr(row, value) for row in rows]
-                spread = [getattr(row, f"{value}_spread") for row in rows]
-                axis.errorbar([row.budget for row in rows], means, spread, fmt="o-", ms=3, lw=1, capsize=2, label=name)
-            if value == "fine":
-                axis.axhline(cell.full["fine"][0], lw=0.8, ls=":", color="black", label="the 50-step run itself")
-            axis.set_title(cell.name.replace(", 50 steps", ""), fontsize=7)
-            axis.grid(visible=True, alpha=0.3)
-        figure.supxlabel("evaluations")
-        figure.supylabel(f"PSNR against {title} / dB")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        panels: dict[str, dict[str, Any]] = {}
+        for cell in cells:
+            panels[cell.name.replace(", 50 steps", "")] = {
+                name: [
+                    (budget, getattr(row, value), getattr(row, f"{value}_spread"))
+                    for budget, row in ((budget, cell.rows[name, budget]) for budget in cell.budgets(name))
+                ]
+                for name in shown
+            }
+        full = {name: cell.full["fine"][0] for name, cell in zip(panels, cells, strict=True)} if value == "fine" else {}
+        figure = plot_quality(
+            panels, levels=full, level="the 50-step run itself", quantity=f"PSNR against {title} / dB"
+        )
         figure.savefig(folder / f"quality_{value}.png", dpi=90)
 
 

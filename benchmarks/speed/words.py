@@ -82,7 +82,7 @@ AGAIN = """\
 ```sh
 git show HEAD:benchmarks/results/speed.json > old.json
 make bench-speed
-python -m spectral_forecast.benchmarks.speed --compare old.json
+.venv/bin/python -m spectral_forecast.benchmarks.speed --compare old.json
 ```
 
 """

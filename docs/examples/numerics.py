@@ -3,8 +3,8 @@
 # %% [markdown]
 # # Numerics, without any framework
 #
-# Everything here needs `pip install spectral-forecast` and nothing else. A feature is a function of time that is
-# known at a few points; how well can it be continued?
+# Everything here is NumPy and needs no extra. A feature is a function of time that is known at a few points; how well
+# can it be continued?
 
 # %%
 import numpy as np

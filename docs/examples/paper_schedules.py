@@ -4,7 +4,7 @@
 # # The paper's schedules and ablations
 #
 # Table 6 of the Spectrum paper lists how many of 50 steps each method evaluates, from a first distance N, a warm-up W
-# and a growth α. All of these are `schedules.growing`.
+# and a growth α. All of these are `schedules.growing`. What is drawn below needs the extra `demo`.
 
 # %%
 import numpy as np
