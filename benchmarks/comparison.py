@@ -62,7 +62,7 @@ DATA_DRIVEN = (
     ("DMD(n)", "G", "its modes", "n", "n + 1", "n - 1", "Tu et al. 2014, Prony"),
     ("Shrink(rule, other)", "G", "constants, if both do", "K", "K + 1", "K", "RACER, 2608.01740"),
     ("TCPade()", "G", "constants", "3", "4", "2", "ours, after 2603.02943"),
-    ("TCPadePaper()", "E", "nothing", "3", "6 + 6 gate", "3", "TC-Padé, 2603.02943"),
+    ("TCPadePaper()", "E", "nothing", "3", "3 + 6 gate", "3", "TC-Padé, 2603.02943"),
     ("TCPadeReleased()", "E", "nothing", "5 + input", "6 + 15 gate", "2 + inputs", "TC-Padé's released code"),
 )
 

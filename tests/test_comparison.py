@@ -104,7 +104,7 @@ def test_inner_products_an_evaluation(rule, held, products):
     assert np.count_nonzero(np.abs(rule.weights(times, times[-1] + 0.02, run.gram)) > 0) == reads
 
 
-@pytest.mark.parametrize(("form", "forecast", "gate"), [(TCPadePaper(0.0), 6, 6), (TCPadeReleased(0.0), 6, 15)])
+@pytest.mark.parametrize(("form", "forecast", "gate"), [(TCPadePaper(0.0), 3, 6), (TCPadeReleased(0.0), 6, 15)])
 def test_inner_products_a_skipped_step(monkeypatch, form, forecast, gate):
     counted = []
     real = tcpade.row
