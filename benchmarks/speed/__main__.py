@@ -11,7 +11,6 @@ from typing import Any
 
 os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "ERROR")  # read when it is imported
 
-import psutil
 import torch
 
 from spectral_forecast.benchmarks.speed import contraction, end_to_end, machine, networks, planning
@@ -52,9 +51,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
     parser.add_argument("--rounds", type=int, help="of whole runs; by default 5 of small networks, 3 of large ones")
-    parser.add_argument(
-        "--ring-gib", type=float, help="largest ring; by default a quarter of the memory, and 48 on a GPU"
-    )
+    parser.add_argument("--ring-gib", type=float, help="largest ring; by default 1.5, and 48 on a GPU")
     parser.add_argument("--compile", nargs="?", const="inductor", metavar="BACKEND", help="sample compiled, too")
     parser.add_argument("--quick", action="store_true", help="a few small cells and one small network")
     return parser.parse_args(arguments)
@@ -87,8 +84,7 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
 
 
 def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    room = 48 * GIB if device.type == "cuda" else psutil.virtual_memory().total // 4
-    cap = room if options.ring_gib is None else GIB * options.ring_gib
+    cap = GIB * (options.ring_gib or (48.0 if device.type == "cuda" else 1.5))
     if options.quick:
         return contraction.measure(contraction.QUICK, device, cap=cap, seconds=0.0, copy=2**22)
     with machine.keeping_memory():
