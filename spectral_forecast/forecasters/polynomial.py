@@ -57,10 +57,7 @@ class Newton(LinearRule):
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         nodes = times[-self.order - 1 :]
-        # Lagrange: w_j = prod_{k != j} (t - x_k) / (x_j - x_k), each factor a quotient so that none overflows.
-        gaps = nodes[:, None] - nodes[None, :]
-        factors = np.divide(t - nodes, gaps, out=np.ones_like(gaps), where=gaps != 0.0)
-        return np.concatenate([np.zeros(times.size - nodes.size), np.prod(factors, axis=1)])
+        return np.concatenate([np.zeros(times.size - nodes.size), np.prod(lagrange_factors(nodes, t), axis=1)])
 
 
 @dataclass(frozen=True)
@@ -104,6 +101,12 @@ class TaylorSeer(LinearRule):
         horizon = t - times[-1]
         powers = np.array([horizon**j / factorial(j) for j in range(len(factors))])
         return powers @ factors
+
+
+def lagrange_factors(nodes: NDArray[np.float64], t: float) -> NDArray[np.float64]:
+    """Return (t - x_k) / (x_j - x_k) in row j and column k, 1 on the diagonal: quotients, so that none overflows."""
+    gaps = nodes[:, None] - nodes[None, :]
+    return np.divide(t - nodes, gaps, out=np.ones_like(gaps), where=gaps != 0.0)
 
 
 def difference_weights(times: NDArray[np.float64], order: int) -> NDArray[np.float64]:

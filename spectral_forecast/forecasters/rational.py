@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spectral_forecast import _checks
 from spectral_forecast._typing import Weights
 from spectral_forecast.forecasters.base import LinearRule
+from spectral_forecast.forecasters.polynomial import lagrange_factors
 
 __all__ = ["Blaschke", "FloaterHormann"]
 
@@ -117,7 +118,5 @@ class Blaschke(LinearRule):
 
     def _weights(self, times: NDArray[np.float64], t: float) -> Weights:
         x, z = times[-self.nodes :] / self.radius, t / self.radius
-        # On the diagonal the gap is z - x, so that the quotient there is 1.
-        zeros = (z - x) / (x[:, None] - x + np.diag(z - x))
         poles = (1.0 - np.outer(x, x)) / (1.0 - x * z)
-        return np.concatenate([np.zeros(times.size - x.size), np.prod(zeros * poles, axis=1)])
+        return np.concatenate([np.zeros(times.size - x.size), np.prod(lagrange_factors(x, z) * poles, axis=1)])
