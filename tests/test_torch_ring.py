@@ -17,6 +17,7 @@ from spectral_forecast.adapters._session.ring import TorchRing, ring_for
 from spectral_forecast.ring import Ring, squares
 
 HALF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10, torch.float32: 2.0**-22, torch.float64: 2.0**-50}
+FACTORS = {torch.bfloat16: 2.0**-17}  # relative error of a weight where it is not float32's
 SHAPES = [(5,), (2, 3), (3, 64, 16), (1, 128, 50), (4, 97), (2, 0), ()]
 
 
@@ -47,7 +48,8 @@ def equals_the_portable_ring(dtype, shape, data):
     weights = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=3, max_size=3)))
     reference, ring = both(dtype, shape)
     exact = sum(w * feature.double() for w, feature in zip(weights, features(dtype, shape), strict=True))
-    bound = HALF[dtype] * exact.abs() + 2.0**-22 * np.abs(weights).sum() * 5.0 + torch.finfo(dtype).tiny
+    factors = FACTORS.get(dtype, 2.0**-22)
+    bound = HALF[dtype] * exact.abs() + factors * np.abs(weights).sum() * 5.0 + torch.finfo(dtype).tiny
     assert ((ring.sum(weights).double() - exact).abs() <= bound).all()
     assert ring.sum(weights).dtype == dtype
     part = torch.linspace(0.2, 0.9, len(squares(torch.ones(shape)).flatten())).reshape(squares(torch.ones(shape)).shape)
@@ -113,6 +115,17 @@ def test_memory_beside_the_result_is_bounded(shape, monkeypatch):
     for known in (ring.rows, new, out):
         sizes.pop(known.untyped_storage().data_ptr())
     assert max(sizes.values()) <= 2048 < out.numel()
+
+
+@given(weights=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=5))
+def test_factors_have_sixteen_bits_of_a_weight(weights):
+    factors = contraction._factors(np.array([weights]), torch.bfloat16)
+    if factors is not None:
+        sums = factors.double().reshape(len(weights), -1).sum(dim=1).numpy()
+        assert (np.abs(sums - weights) <= 2.0**-16 * np.abs(weights)).all()
+        assert factors.shape[1] <= 2 * len(weights)
+    else:
+        assert min(abs(w) for w in weights if w) < 1e-30  # numbers so small that bfloat16 has fewer bits
 
 
 def test_only_rows_with_weight_are_read():

@@ -2,9 +2,9 @@
 
 Three forms. Two rows with weights that add up to one are PyTorch's `lerp`. Rows that fall into equal blocks are summed
 as bags of an embedding: PyTorch's own kernel for that reads each block once, multiplies and adds in float32, and writes
-once. It wants its factors in the rows' dtype, so a factor goes in as a sum of up to three numbers of that dtype, which
-is float32's own precision; a block is in the cache when it is read again. Everything else is converted to float32 and
-multiplied a chunk at a time.
+once. It wants its factors in the rows' dtype, so a factor of bfloat16 rows goes in as a sum of two such numbers, which
+have 16 bits together, 256 times as fine as the rows themselves; a block is in the cache when it is read again.
+Everything else is converted to float32 and multiplied a chunk at a time.
 """
 
 import functools
@@ -19,7 +19,8 @@ __all__ = ["CHUNK", "NARROW", "centred_products", "errors", "small_sum", "weight
 NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
 SMALLEST, LARGEST = 64, 8192  # elements of a block
 CHUNK = 2**18  # of all rows together, that are converted at a time
-PARTS = 3  # bfloat16 has 8 bits, float32 24
+PARTS = 2  # of a factor, each in the rows' dtype
+EXACT = 2.0**-16  # relative error of a factor: that of two bfloat16 numbers of 8 bits
 
 
 def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
@@ -119,15 +120,15 @@ def _indices(used: tuple[int, ...], blocks: int, parts: int) -> tuple[torch.Tens
 
 
 def _factors(weights: NDArray[np.float64], dtype: torch.dtype) -> torch.Tensor | None:
-    """Each weight (items, K) as a sum of numbers of ``dtype``, side by side; None where float32 holds it better."""
+    """Each weight (items, K) as a sum of numbers of ``dtype``, side by side; None where they do not hold it."""
     rest = torch.from_numpy(np.ascontiguousarray(weights))
-    size, parts = rest.abs(), []
-    while len(parts) < PARTS and bool(rest.any()):
+    enough, parts = EXACT * rest.abs(), []
+    for _ in range(PARTS):
         parts.append(rest.to(dtype))
         rest = rest - parts[-1].double()
-    if not bool((rest.abs() <= 2.0**-24 * size).all()):
-        return None
-    return torch.stack(parts, dim=2).flatten(1)
+        if bool((rest.abs() <= enough).all()):
+            return torch.stack(parts, dim=2).flatten(1)
+    return None
 
 
 def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
