@@ -137,7 +137,7 @@ def guarded(nodes, step, level, doubt):
     """A straight line through the newest two velocities, drawn back by what the newest arrival told."""
     (newest, at, value), before = nodes[-1], nodes[-2:-1]
     slope = sum((value - other) / (at - then) for _, then, other in before)
-    part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - newest) / 0.6) ** 2)
+    part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - newest) / 0.4) ** 2)
     return value + part * slope * (level - at)
 
 

@@ -26,7 +26,7 @@ from diffusers import (
 )
 from test_diffusers_correct import Field
 
-from spectral_forecast import Newton, make_plan, metrics, schedules
+from spectral_forecast import Newton, guarded, make_plan, metrics, schedules
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
 from spectral_forecast.adapters.diffusers._grid import SetTimesteps, refined
 from spectral_forecast.benchmarks import digits, fine_grids, moving_digits, photographs
@@ -111,7 +111,7 @@ def by_hand(network, evaluated, steps):
     s = np.linspace(1.0, 0.0, steps + 1)
     sigmas = torch.tensor(digits.SHIFT * s / (1.0 + (digits.SHIFT - 1.0) * s), dtype=torch.float32)
     clock = -sigmas[:-1].double().numpy()
-    run = make_plan(Newton(1), clock, schedules.mask(steps, evaluated), span=(-1, 0)).start(limit=0.6)
+    run = make_plan(Newton(1), clock, schedules.mask(steps, evaluated), span=(-1, 0)).start(limit=guarded.LIMIT)
     x, classes = digits.noise(2, seed=0), torch.tensor([3, 8])
     with torch.no_grad():
         for i in range(steps):

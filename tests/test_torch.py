@@ -16,6 +16,7 @@ import torch
 
 from spectral_forecast import Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters.torch import Accelerator
+from spectral_forecast.guarded import LIMIT
 
 STEPS = 20
 EVALUATED = (0, 1, 2, 5, 9, 14, 18, 19)
@@ -236,7 +237,7 @@ def test_samplers_of_k_diffusion(sampling, model, noise, name):
     assert torch.equal(sample(accelerated, noise, levels, disable=True), first)
     evaluate = schedules.even(calls, calls // 2)
     plan = make_plan(Newton(1), np.arange(calls), evaluate, span=(0, calls))
-    assert torch.equal(sample(Counted(model, plan, limit=0.6), noise, levels, disable=True), first)
+    assert torch.equal(sample(Counted(model, plan, limit=LIMIT), noise, levels, disable=True), first)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from spectral_forecast import Corrector, Newton, combine, make_plan, schedules
+from spectral_forecast import Corrector, Newton, combine, guarded, make_plan, schedules
 from spectral_forecast.adapters._session import LIMIT, Choice
 from spectral_forecast.adapters.diffusers import accelerate, report
 from spectral_forecast.adapters.torch import Accelerator
@@ -184,7 +184,7 @@ def test_without_sigmas_steps_are_even_and_nothing_is_added(noise):
     accelerated = Accelerator(field, evaluations=8, steps=STEPS)
     sample = euler(accelerated, noise, accelerated.correct)
     plan = make_plan(Newton(1), evaluate=schedules.even(STEPS, 8), **CLOCK)
-    assert torch.equal(sample, by_run(noise, plan, guard=0.6))
+    assert torch.equal(sample, by_run(noise, plan, guard=guarded.LIMIT))
     assert accelerated.report.corrections == []
     assert Accelerator(resumable, PLAIN, at="features").correct(noise) is noise
     assert Accelerator(field, evaluations=8, steps=STEPS, streams=2).correct(noise) is noise

@@ -70,7 +70,7 @@ def forecasted(
     limit : float, optional
         Draw forecasts back to the newest feature as far as the run's own evaluations show that they err, item by item,
         as `spectral_forecast.guarded.GuardedRun` does: the expected relative error at which half of what a forecast
-        adds to the newest feature is kept. 0.6 is what the PyTorch adapters take by default; None trusts forecasts.
+        adds to the newest feature is kept. 0.4 is what the PyTorch adapters take by default; None trusts forecasts.
 
     Returns
     -------

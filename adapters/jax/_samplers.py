@@ -47,7 +47,7 @@ def flow_euler(
     limit : float, optional
         Guards the plan's corrector, as in `Forecasted.correct`; None makes all of every correction.
     forecast_limit : float, optional
-        Guards forecasts instead, as ``limit`` of `forecasted` does; 0.6 is the PyTorch adapters' default.
+        Guards forecasts instead, as ``limit`` of `forecasted` does; 0.4 is the PyTorch adapters' default.
     loop : {"scan", "fori_loop"}
         Both compile to the same loop, and both can be differentiated, since the number of steps is fixed.
 

@@ -123,7 +123,7 @@ class Pool:
         streams : sequence of str
             Names of guidance branches that the model is called with one by one. Each has features of its own.
         limit : float, optional
-            Guard forecasts by the errors that the request's own evaluations show, see `GuardedRun`; 0.6 is the default
+            Guard forecasts by the errors that the request's own evaluations show, see `GuardedRun`; 0.4 is the default
             of the other adapters (`spectral_forecast.guarded.LIMIT`).
 
         Returns
