@@ -5,12 +5,13 @@ is evaluated. What was measured is kept in a JSON file; from that file the page 
 """
 
 import importlib
+import itertools
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers import accelerate, calibrate, report, restore
 from spectral_forecast.benchmarks import kept, tables
 
 __all__ = ["CELLS", "TOLERANCES", "measure", "page", "within"]
@@ -21,26 +22,32 @@ GUIDANCE = (1.0, 2.0, 4.0, 8.0)
 TOLERANCES = (0.3, 0.1, 0.03, 0.01)
 BUDGETS = (8, 14, 20)
 CELLS = [(model, guidance) for model in MODELS for guidance in GUIDANCE]
-CLASSES, STEPS, SEED = list(range(6)), 50, 5
-MISSED = "**Not for every model:** 90 % within a factor of 3 was the aim, and it is missed.\n"
+SAMPLES, STEPS, SEED = 6, 50, 6
+LEARNT, OTHER = 24, 32  # samples and noise of the calibration
+AIM = 0.9  # of runs whose estimate is within a factor of 3
 ROWS = Path(__file__).parent / "results" / "tolerances.json"
 
 Row: TypeAlias = dict[str, Any]
 
 
 def measure(cell: tuple[str, float]) -> list[Row]:
-    """Return, for every tolerance and number of evaluations, the true and the estimated error of the sample."""
+    """Return, for every tolerance and number of evaluations, the true and the estimated error of the sample.
+
+    Each twice: as it is, and with a calibration from other noise.
+    """
     name, guidance = cell
     model = importlib.import_module(f"spectral_forecast.benchmarks.{name}")
     pipe, rows = model.pipeline(), []
 
-    def sample() -> Any:
-        return model.sample(pipe, CLASSES, steps=STEPS, guidance=guidance, seed=SEED).flatten(1)
+    def sample(count: int = SAMPLES, seed: int = SEED) -> Any:
+        classes = [(seed + k) % model.CLASSES for k in range(count)]
+        return model.sample(pipe, classes, steps=STEPS, guidance=guidance, seed=seed).flatten(1)
 
+    calibration = calibrate(pipe, lambda: sample(LEARNT, OTHER))
     full = sample()
     asked = [{"tolerance": x} for x in TOLERANCES] + [{"evaluations": x} for x in BUDGETS]
-    for options in asked:
-        accelerate(pipe, **options)
+    for options, known in itertools.product(asked, (None, calibration)):
+        accelerate(pipe, calibration=known, **options)
         missed = (sample() - full).norm(dim=1) / full.norm(dim=1)
         told = report(pipe)
         restore(pipe)
@@ -48,7 +55,8 @@ def measure(cell: tuple[str, float]) -> list[Row]:
             raise RuntimeError(f"{cell}, {options}: {told.events}")
         error = float(missed.square().mean().sqrt())
         estimate = 0.0 if told.sample_error is None else told.sample_error
-        rows.append({**options, "spent": told.evaluations, "error": round(error, 6), "estimate": round(estimate, 6)})
+        numbers = {"spent": told.evaluations, "error": round(error, 6), "estimate": round(estimate, 6)}
+        rows.append({**options, "calibrated": known is not None, **numbers})
     return rows
 
 
@@ -58,59 +66,99 @@ def within(rows: list[Row], factor: float) -> float:
     return float(np.mean([1.0 / factor <= estimate / error <= factor for error, estimate in pairs]))
 
 
+def near(rows: list[Row], factor: float) -> float:
+    """Return the share of runs with forecasts whose true error is within a factor of the tolerance."""
+    pairs = [(row["error"], row["tolerance"]) for row in gated(rows) if row["spent"] < STEPS]
+    return float(np.mean([1.0 / factor <= error / tolerance <= factor for error, tolerance in pairs]))
+
+
+def gated(rows: list[Row]) -> list[Row]:
+    """Return the runs with a tolerance."""
+    return [row for row in rows if "tolerance" in row]
+
+
+def chosen(measured: dict[str, list[Row]], *, calibrated: bool) -> list[Row]:
+    """Return the runs with a calibration, or those without."""
+    return [row for rows in measured.values() for row in rows if row["calibrated"] == calibrated]
+
+
 def page(measured: dict[str, list[Row]]) -> str:
     """Return the page in Markdown."""
-    head = ["model, guidance", *(f"{x:g}" for x in TOLERANCES)]
-    reached = [head]
-    for name, rows in measured.items():
-        reached.append([name, *(f"{row['error']:.4f} ({row['spent']})" for row in rows if "tolerance" in row)])
-    by_model = {
-        model: [row for name, rows in measured.items() if name.startswith(f"{model},") for row in rows]
-        for model in MODELS
-    }
-    groups = by_model | {
-        "chosen on: " + ", ".join(CHOSEN_ON): [row for model in CHOSEN_ON for row in by_model[model]],
-        "all": [row for rows in by_model.values() for row in rows],
-    }
-    trust = [["", "runs", "median of estimate / error", "within 2", "within 3"]]
-    for name, rows in groups.items():
-        used = [row for row in rows if row["spent"] < STEPS]
-        ratio = np.median([row["estimate"] / row["error"] for row in used])
-        shares = [f"{within(rows, factor):.0%}" for factor in (2.0, 3.0)]
-        trust.append([name, str(len(used)), f"{ratio:.2f}", *shares])
-    gated = [row for row in groups["all"] if "tolerance" in row]
-    fine = np.mean([row["error"] <= row["tolerance"] for row in gated])
-    good = within(groups["all"], 3.0) >= 0.9
+    plain, calibrated = (chosen(measured, calibrated=with_it) for with_it in (False, True))
+    share = within(gated(calibrated), 3.0)
+    holds = "which is the aim" if share >= AIM else f"**which misses the aim of {AIM:.0%}**"
     return f"""# Tolerance
 
 Written by `python -m spectral_forecast.benchmarks.tolerances`; do not edit by hand.
 
 `accelerate(pipe, tolerance=0.03)` chooses the steps on the way, from the errors that the run's own evaluations show
 (`spectral_forecast.tolerance.Gate`); `report(pipe).sample_error` estimates the relative error of the sample, for runs
-with a number of evaluations, too. Both are measured here on {len(CLASSES)} samples of five small models by their own
+with a number of evaluations, too. Both are measured here on {SAMPLES} samples of five small models by their own
 pipelines in {STEPS} steps: the error is the 2-norm of the difference to the run in which every step is evaluated, over
 that of the run, root mean square over the samples.
 
+How the sampler's equation carries an error on is not seen in a run: it lets errors grow in one model, and fade in
+another. `calibrate(pipe, run)` learns it once for a pipeline, as it is used, from a full run and four with tolerances
+(`spectral_forecast.tolerance.Calibration`): here from {LEARNT} samples of other noise for each model and guidance
+scale. With `accelerate(pipe, tolerance=0.03, calibration=calibration)` the estimate of a run with a tolerance is within
+a factor of 3 of the true error in {share:.0%} of the runs ({holds}), instead of {within(gated(plain), 3.0):.0%}; and
+the true error within a factor of 2 of the tolerance in {near(calibrated, 2.0):.0%}, instead of {near(plain, 2.0):.0%}.
+
 ## Is a tolerance kept?
 
-The true error, and in brackets how many of {STEPS} steps were evaluated:
+The true error, and in brackets how many of {STEPS} steps were evaluated, with a calibration:
 
-{tables.markdown(reached)}
+{_reached(measured, calibrated=True)}
 
-The error is within the tolerance in {fine:.0%} of the runs. A tolerance spends more than a number of evaluations with
-the same error would: the first steps are taken before anything is known, and the schedule changes on the way.
+Without:
+
+{_reached(measured, calibrated=False)}
+
+The error is within the tolerance in {_kept(calibrated):.0%} of the runs with a calibration, which aims at it and not
+below, and in {_kept(plain):.0%} without. A tolerance spends more than a number of evaluations with the same error
+would: the first steps are taken before anything is known, and the schedule changes on the way.
 
 ## Can the estimate be trusted?
 
-Estimated over true error of the sample, runs with a tolerance and with {", ".join(map(str, BUDGETS))} evaluations:
+Estimated over true error of the sample, runs with a tolerance and with {", ".join(map(str, BUDGETS))} evaluations, with
+a calibration:
 
-{tables.markdown(trust)}
+{_trust(measured, calibrated=True)}
 
-{"" if good else MISSED}
-The estimate adds up what every gap was found to be off by on arrival. It does not know how the sampler's equation
-carries an error on: a model whose velocity is steep in the sample makes a small error large, and the estimate is then
-too low. Its one constant was chosen on {", ".join(CHOSEN_ON)}, with other samples.
+Without:
+
+{_trust(measured, calibrated=False)}
+
+The estimate adds up what every gap was found to be off by on arrival. Its one constant was chosen on
+{", ".join(CHOSEN_ON)}, with other samples; the form of the calibration on all five models, with other noise. A few
+samples whose trajectory forks make up most of a batch's error, so that single samples can be farther off.
 """
+
+
+def _kept(rows: list[Row]) -> float:
+    return float(np.mean([row["error"] <= row["tolerance"] for row in gated(rows)]))
+
+
+def _reached(measured: dict[str, list[Row]], *, calibrated: bool) -> str:
+    lines = [["model, guidance", *(f"{x:g}" for x in TOLERANCES)]]
+    for name, rows in measured.items():
+        runs = gated(chosen({name: rows}, calibrated=calibrated))
+        lines.append([name, *(f"{row['error']:.4f} ({row['spent']})" for row in runs)])
+    return tables.markdown(lines)
+
+
+def _trust(measured: dict[str, list[Row]], *, calibrated: bool) -> str:
+    groups = {
+        model: {name: rows for name, rows in measured.items() if name.startswith(f"{model},")} for model in MODELS
+    }
+    lines = [["", "runs", "median of estimate / error", "within 2", "within 3", "with a tolerance: within 3"]]
+    for name, group in (groups | {"all": measured}).items():
+        rows = chosen(group, calibrated=calibrated)
+        used = [row for row in rows if row["spent"] < STEPS]
+        ratio = np.median([row["estimate"] / row["error"] for row in used])
+        shares = [f"{within(some, factor):.0%}" for some, factor in ((rows, 2.0), (rows, 3.0), (gated(rows), 3.0))]
+        lines.append([name, str(len(used)), f"{ratio:.2f}", *shares])
+    return tables.markdown(lines)
 
 
 def main() -> None:

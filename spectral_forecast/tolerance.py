@@ -2,19 +2,102 @@
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectral_forecast import _checks, schedules
 
-__all__ = ["Gate", "relative_error"]
+__all__ = ["Calibration", "Gate", "relative_error"]
 
 MOST = 32
 """Evaluations of the densest schedule below all steps."""
 
 FIRST_SCALE = 1.0
 """Of errors in units of the power function, before any is known; runs of small models have 0.3 to 6."""
+
+
+PRIOR = 0.5
+"""Spread of logarithms, squared and summed, that a power of 1 is worth beside those of a calibration's runs."""
+
+POWERS = 0.25, 4.0
+"""Least and largest power of a calibration, so that it can be turned around."""
+
+
+class Calibration(NamedTuple):
+    r"""What estimates and tolerances turned out to be worth in a pipeline, as it is used.
+
+    Errors that forecasts make on the way are carried on by the sampler's equation: it lets them grow in one model, and
+    fade in another. How much is not seen in a run, but it is much the same in all runs of a pipeline. Two laws say it,
+    :math:`e = a\,\hat e^{\,b}` for the estimated error :math:`\hat e` of a sample, and the same for the tolerance.
+
+    Attributes
+    ----------
+    scale, power : float
+        :math:`a` and :math:`b` of the estimated error.
+    tolerance_scale, tolerance_power : float
+        Of the tolerance that was asked for.
+
+    Examples
+    --------
+    Errors three times as large as estimated, and half the tolerance:
+
+    >>> from spectral_forecast.tolerance import Calibration
+    >>> calibration = Calibration.fit([0.1, 0.03], estimates=[0.017, 0.005], errors=[0.05, 0.015])
+    >>> round(calibration.error(0.01), 3), round(calibration.tolerance_for(0.02), 3)
+    (0.03, 0.04)
+
+    It is four numbers, and kept as such:
+
+    >>> import json
+    >>> Calibration(*json.loads(json.dumps(calibration))) == calibration
+    True
+    """
+
+    scale: float = 1.0
+    power: float = 1.0
+    tolerance_scale: float = 1.0
+    tolerance_power: float = 1.0
+
+    @classmethod
+    def fit(cls, tolerances: ArrayLike, estimates: ArrayLike, errors: ArrayLike) -> "Calibration":
+        """Return the calibration that fits some runs.
+
+        Parameters
+        ----------
+        tolerances, estimates, errors : array_like, shape (n,)
+            What was asked for, what was estimated, and the true relative errors of the samples; above 0.
+
+        Returns
+        -------
+        Calibration
+            The least squares lines through the logarithms, their powers drawn a little towards 1.
+        """
+        asked, estimated, true = (np.asarray(values, dtype=np.float64) for values in (tolerances, estimates, errors))
+        for name, values in (("tolerances", asked), ("estimates", estimated), ("errors", true)):
+            if values.shape != true.shape or values.ndim != 1 or not values.size:
+                raise ValueError(f"`{name}` has shape {values.shape}; write as many of each, one or more.")
+            if not (np.isfinite(values) & (values > 0.0)).all():
+                raise ValueError(f"`{name}` is {values.tolist()}; write relative errors above 0.")
+        return cls(*_law(estimated, true), *_law(asked, true))
+
+    def error(self, estimate: Any) -> Any:
+        """Return the error that an estimate stands for; of arrays, too."""
+        return self.scale * estimate**self.power
+
+    def tolerance_for(self, error: float) -> float:
+        """Return the tolerance to ask a gate for, so that the error comes out as this."""
+        return float((error / self.tolerance_scale) ** (1.0 / self.tolerance_power))
+
+
+def _law(given: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
+    """Scale and power of ``true`` in ``given``."""
+    x, more = np.log(given), np.log(true / given)
+    centred = x - x.mean()
+    slope = float(np.dot(centred, more - more.mean()) / (np.dot(centred, centred) + PRIOR))
+    power = min(max(1.0 + slope, POWERS[0]), POWERS[1])
+    return math.exp(float(np.log(true).mean() - power * x.mean())), power
 
 
 class Gate:

@@ -22,7 +22,8 @@ from diffusers import (
 
 from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import accelerate, limits, report, restore
-from spectral_forecast.adapters.diffusers._schedulers import _KNOWN, Limits, refusal, spread
+from spectral_forecast.adapters.diffusers._path import Path as NoisePath
+from spectral_forecast.adapters.diffusers._schedulers import _KNOWN, Limits, choose, refusal, spread
 from spectral_forecast.benchmarks import digits
 from spectral_forecast.benchmarks.any_scheduler import SCHEDULERS, draw, network_for
 from spectral_forecast.benchmarks.schedulers import FLOOR, limits_table
@@ -178,3 +179,27 @@ def test_the_limits_are_those_that_were_measured(name):
     noisy = most is not None
     good = {skip: psnr > fewer and (psnr >= FLOOR or not noisy) for skip, (psnr, fewer) in row.items()}
     assert [skip for skip in good if good[skip]] == [skip for skip in good if most is None or skip <= most]
+
+
+@pytest.mark.parametrize("evaluations", [6, 8, 10, 12, 14, 20, 49])
+@pytest.mark.parametrize(("predicts", "longest"), [("epsilon", 2.5), ("v_prediction", None)])
+def test_networks_that_predict_noise_have_no_long_first_gap(evaluations, predicts, longest):
+    """At t = 999 the first output tells nothing, and flow time takes ten steps from there for hardly any."""
+    scheduler = DDIMScheduler(timestep_spacing="trailing", prediction_type=predicts)
+    scheduler.set_timesteps(50)
+    path = NoisePath.of(scheduler, 50)
+    chosen = choose(scheduler, 50, evaluations, path=path).evaluate
+    free = schedules.balanced(path.levels, evaluations)
+    gaps, most = np.diff(np.flatnonzero([*chosen, True])), 2.5 * 50 / evaluations
+    assert chosen.sum() == evaluations
+    if longest is None or max(np.diff(np.flatnonzero([*free, True]))) <= most:
+        np.testing.assert_array_equal(chosen, free)
+    else:
+        assert gaps.max() <= np.ceil(most)
+
+
+def test_the_first_gap_of_noise_would_be_long():
+    scheduler = DDIMScheduler(timestep_spacing="trailing")
+    scheduler.set_timesteps(50)
+    assert np.flatnonzero(schedules.balanced(NoisePath.of(scheduler, 50).levels, 14))[1] > 2.5 * 50 / 14
+    assert np.flatnonzero(choose(scheduler, 50, 14, path=NoisePath.of(scheduler, 50)).evaluate)[1] <= 9

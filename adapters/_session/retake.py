@@ -232,7 +232,7 @@ class Retake:
         if self.off is not None and isinstance(x, torch.Tensor):
             off = torch.sqrt(self.off + self.ahead**2) / norms(x.float()).clamp_min(torch.finfo(torch.float32).tiny)
             for session in self.sessions:
-                session.report.sample_error = SHARE * torch.sqrt(torch.mean(off**2))
+                session.report.sample_error = session.settings.error(SHARE * torch.sqrt(torch.mean(off**2)))
 
     def _again(self, x: Any, times: list[float], values: list[torch.Tensor]) -> Any:
         weights = functools.partial(self.corrector.weights, np.asarray(times))

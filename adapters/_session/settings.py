@@ -1,5 +1,6 @@
 """What was an adapter asked for, and which plan follows for a run?"""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,11 +9,12 @@ import numpy as np
 from spectral_forecast import Corrector, LinearForecaster, Newton, Plan, make_plan, schedules
 from spectral_forecast.adapters._session.memory import DEFAULT, Memory
 from spectral_forecast.guarded import LIMIT
-from spectral_forecast.tolerance import Gate, relative_error
+from spectral_forecast.tolerance import Calibration, Gate, relative_error
 
-__all__ = ["Choice", "Settings", "even"]
+__all__ = ["Choice", "Settings", "balanced", "even"]
 
 WARMUP_AFTER_RESTART = 3
+LONGEST = 2.5  # of mean gaps, where the first output is blind
 
 
 class Choice(NamedTuple):
@@ -37,6 +39,7 @@ class Settings:
     sigmas: tuple[float, ...] | None = None  # of the whole run, for
     corrector: Corrector | None = None
     memory: Memory = DEFAULT
+    calibration: Calibration | None = None  # what estimates and the tolerance are worth
 
     @classmethod
     def of(
@@ -86,6 +89,15 @@ class Settings:
         """Return the forecaster as a report names it."""
         within = "" if self.tolerance is None else f", tolerance {self.tolerance}"
         return "plan" if self.forecaster is None else f"{self.forecaster!r}{', guarded' * self.default}{within}"
+
+    def gate(self, levels: tuple[float, ...], max_skip: int | None) -> Gate:
+        """Return what decides on the way about a run along noise levels."""
+        aim = relative_error(self.tolerance)
+        return Gate(levels, aim if self.calibration is None else self.calibration.tolerance_for(aim), max_skip=max_skip)
+
+    def error(self, estimate: Any) -> Any:
+        """Return the error of a sample that an estimate stands for."""
+        return estimate if self.calibration is None else self.calibration.error(estimate)
 
     @property
     def limit(self) -> float | None:
@@ -146,6 +158,19 @@ class Settings:
 def even(steps: int, evaluations: int) -> Choice:
     """Spread the evaluations evenly."""
     return Choice(schedules.even(steps, min(evaluations, steps)))
+
+
+def balanced(levels: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
+    """Balance the evaluations over noise levels (steps + 1,); ``blind`` is a network whose first output tells nothing.
+
+    The first gap is forecast from that output alone, and in flow time it costs next to nothing: it would be the longest
+    by far.
+    """
+    evaluate, steps = schedules.balanced(levels, evaluations), len(levels) - 1
+    most = math.ceil(LONGEST * steps / evaluations)
+    if blind and max(np.diff(np.flatnonzero([*evaluate, True]))) > most:
+        return schedules.balanced(levels, evaluations, max_skip=most - 1)
+    return evaluate
 
 
 class _NeverForecast:

@@ -9,8 +9,9 @@
 
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Memory, Report, Settings
 from spectral_forecast.adapters._session.ranks import sum_over
 from spectral_forecast.adapters.diffusers._attach import attach, detach
+from spectral_forecast.adapters.diffusers._calibrate import learnt
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._hook import RootHook
@@ -29,8 +31,20 @@ from spectral_forecast.adapters.diffusers._profiled import check, of_network, of
 from spectral_forecast.adapters.diffusers._record import Recorder, Recording
 from spectral_forecast.adapters.diffusers._schedulers import Limits, Schedule, limits
 from spectral_forecast.adapters.diffusers._split import BlockHook, Split, block_lists
+from spectral_forecast.tolerance import Calibration
 
-__all__ = ["Limits", "Recorder", "Report", "accelerate", "limits", "record", "report", "restore"]
+__all__ = [
+    "Calibration",
+    "Limits",
+    "Recorder",
+    "Report",
+    "accelerate",
+    "calibrate",
+    "limits",
+    "record",
+    "report",
+    "restore",
+]
 
 _NAME = "spectral_forecast"
 _TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
@@ -43,6 +57,7 @@ def accelerate(
     *,
     evaluations: int | None = None,
     tolerance: float | str | None = None,
+    calibration: Calibration | None = None,
     forecaster: LinearForecaster | None = None,
     schedule: Schedule | None = None,
     corrector: Corrector | None = Corrector(),  # noqa: B008 it is frozen
@@ -71,6 +86,9 @@ def accelerate(
         Steps are chosen on the way, from the errors that the run's own evaluations show (`tolerance.Gate`); how well
         that is kept is measured in docs/tolerance.md. It goes with the default forecaster, one network and schedulers
         with noise levels.
+    calibration : Calibration, optional
+        What `calibrate` returned for this pipeline, as it is used: estimated errors and the tolerance are then in its
+        terms.
     forecaster : LinearForecaster, optional
         The rule that goes with ``evaluations``, over step numbers, of what is kept and as it is. By default
         ``Newton(1)``, linear extrapolation, over the scheduler's noise levels, of outputs as velocities, and guarded by
@@ -140,9 +158,11 @@ def accelerate(
             )
         # It is the scheduler's steps that are corrected, from guided outputs.
         plan = plan._replace(correction=np.zeros_like(plan.correction))
+    if calibration is not None and not isinstance(calibration, Calibration):
+        raise TypeError(f"`calibration` is {type(calibration).__name__}; write what `calibrate` returned.")
     shared, memory = len(networks) > 1, Memory(max_bytes, dtype, offload)
     asked = {"shared": shared, "corrector": corrector, "tolerance": tolerance, "memory": memory}
-    settings = Settings.of(plan, evaluations, forecaster, **asked)
+    settings = replace(Settings.of(plan, evaluations, forecaster, **asked), calibration=calibration)
     correction = Correction(corrector, given, guards=settings.default)
     if schedule is not None and (evaluations is None or not callable(schedule)):
         raise ValueError("`schedule` goes with `evaluations`: write a callable, for instance `schedules.even`.")
@@ -232,6 +252,59 @@ def record(
     finally:
         recorder.end()
         _take_back(network)
+
+
+def calibrate(
+    model: DiffusionPipeline | torch.nn.Module,
+    run: Callable[[], Any],
+    *,
+    tolerances: Sequence[float | str] = (0.3, 0.1, 0.03, 0.01),
+    **options: Any,
+) -> Calibration:
+    """Learn what estimated errors and tolerances are worth in a pipeline, from one full run and some that are not.
+
+    >>> def run():  # doctest: +SKIP
+    ...     generator = torch.Generator().manual_seed(0)
+    ...     return pipe(prompts, num_inference_steps=50, generator=generator, output_type="latent").images
+    >>> calibration = calibrate(pipe, run)  # doctest: +SKIP
+    >>> accelerate(pipe, tolerance=0.03, calibration=calibration)  # doctest: +SKIP
+
+    Parameters
+    ----------
+    model : DiffusionPipeline or torch.nn.Module
+        As for `accelerate`, not accelerated.
+    run : callable
+        Makes a run of the pipeline as it is used, from the same noise whenever it is called, and returns its samples: a
+        tensor or an array, the first axis the batch's, or a list of pictures. Some ten samples and more tell what a few
+        do not: errors of single samples vary much.
+    tolerances : sequence of float or str
+        What is asked for, a run each.
+    **options
+        As for `accelerate` with a ``tolerance``.
+
+    Returns
+    -------
+    Calibration
+        For this network, scheduler, number of steps and guidance.
+
+    Raises
+    ------
+    ValueError
+        If nothing was forecast in any run, or if samples are not alike; and as `accelerate`.
+    """
+    if not callable(run):
+        raise TypeError(f"`run` is {type(run).__name__}; write a callable that makes a run and returns its samples.")
+
+    def made(tolerance: float | str) -> tuple[float | str, Any, Report]:
+        accelerate(model, tolerance=tolerance, **options)
+        try:
+            return tolerance, run(), report(model)
+        finally:
+            restore(model)
+
+    if any(_hook(network) is not None for network in _networks(model, options.get("scheduler"))[0].values()):
+        raise ValueError("`model` is accelerated already, so that no run of it is full; call `restore` first.")
+    return learnt(run(), map(made, tolerances))
 
 
 def restore(model: _Model) -> _Model:

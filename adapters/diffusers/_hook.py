@@ -128,7 +128,7 @@ class RootHook(ModelHook):
         path = Path.of(scheduler, steps) if limit.tail is None else None
         settings, at = self.session.settings, self.session.place.at
         if settings.tolerance is not None:
-            choice = gated(scheduler, steps, settings.tolerance, path)
+            choice = gated(scheduler, steps, settings, path)
         else:
             rule = settings.forecaster
             choice = choose(rule, scheduler, steps, evaluations, at=at, schedule=self.schedule, path=path)

@@ -74,6 +74,11 @@ class Path:
         times = tuple(float(time) for time in scheduler.timesteps[-steps:])
         return cls(tuple(np.linspace(1.0, 0.0, len(times) + 1).tolist()), times, guessed=True)
 
+    @property
+    def blind(self) -> bool:
+        """Whether the first output tells nothing of the data: it is the noise that there is hardly anything besides."""
+        return self.predicts == "epsilon"
+
     def number(self, timestep: Any) -> int:
         """Return the step at a scheduler's timestep; -1 where it has none."""
         time = float(timestep)
@@ -92,7 +97,7 @@ class Path:
             1.0 - 2.0 * self.levels[step],
             lambda output, sample: self.velocity(output, seen(sample), step),
             lambda velocity, sample: self.output(velocity, seen(sample), step),
-            blind=self.predicts == "epsilon",
+            blind=self.blind,
             length=0.0 if self.guessed else self.levels[step] - self.levels[step + 1],
         )
 

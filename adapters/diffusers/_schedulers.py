@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectral_forecast import _checks, schedules
-from spectral_forecast.adapters._session import Choice
+from spectral_forecast.adapters._session import Choice, Settings, balanced
 from spectral_forecast.adapters.diffusers._path import Path
-from spectral_forecast.tolerance import Gate
 
 __all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "gated", "limits", "refusal", "spread"]
 
@@ -151,7 +150,7 @@ def choose(
         return Choice(np.ones(steps, dtype=bool))
     limit = limits(scheduler)
     if limit.tail is None and path is not None:
-        return Choice(_balanced(path.levels, min(evaluations, steps)))
+        return Choice(_balanced(path.levels, min(evaluations, steps), blind=path.blind))
     evaluate = spread(limit, steps, evaluations)
     count = int(evaluate.sum())
     if count <= evaluations:
@@ -160,7 +159,7 @@ def choose(
     return Choice(evaluate, f"{count} steps are evaluated, not {evaluations}: with {name}, {limit.why}")
 
 
-def gated(scheduler: Any, steps: int, tolerance: float | str, path: Path | None) -> Choice:
+def gated(scheduler: Any, steps: int, settings: Settings, path: Path | None) -> Choice:
     """Return what decides on the way about a run's steps, or why every step is evaluated."""
     against = refusal(scheduler, steps)
     if against:
@@ -170,13 +169,14 @@ def gated(scheduler: Any, steps: int, tolerance: float | str, path: Path | None)
         return Choice(
             None, f"with {name} a tolerance cannot be kept, whose noise levels it needs; write `evaluations=`."
         )
-    gate = Gate(path.levels, tolerance, max_skip=limits(scheduler).max_skip)
+    gate = settings.gate(path.levels, limits(scheduler).max_skip)
     return Choice(schedules.mask(steps, [0], tail=1), gate=gate)
 
 
 @functools.lru_cache(maxsize=64)
-def _balanced(noise: tuple[float, ...], evaluations: int) -> schedules.Mask:
-    return schedules.balanced([level - noise[-1] for level in noise], evaluations)  # some schedulers end above 0
+def _balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
+    above = tuple(level - noise[-1] for level in noise)  # some schedulers end above 0
+    return balanced(above, evaluations, blind=blind)
 
 
 def refusal(scheduler: Any, steps: int) -> str:
