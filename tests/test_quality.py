@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler
 
 from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import accelerate, report
-from spectral_forecast.benchmarks.quality import cells, methods, page, sampling
-from spectral_forecast.benchmarks.quality.cells import AGAIN, CELLS, Bench, Cell, measure
+from spectral_forecast.benchmarks.quality import cells, methods, page, paired, sampling
+from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, measure
 from spectral_forecast.benchmarks.quality.fields import MODELS, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS
 
@@ -120,7 +120,7 @@ def test_ddim_is_eulers_method_in_flow_time(folder):
 
 def test_comparing_with_itself_is_perfect_and_with_noise_is_not(bench):
     same = bench.compare(bench.full)
-    assert same["psnr"] is None
+    assert same["psnr"] == [100.0, 0.0]
     assert same["error"] == [0.0, 0.0]
     assert same["ssim"][0] == pytest.approx(1.0)
     noise = bench.compare(sampling.Sample(bench.noise()))
@@ -163,10 +163,58 @@ def test_the_default_is_the_one_that_was_chosen():
 
 
 def test_nothing_was_chosen_by_the_other_noise():
-    results = json.loads(page.RESULTS.read_text())
-    assert [cell["full"]["name"] for cell in results["again"]] == [cell.name for cell in AGAIN]
-    assert {cell["full"]["seed"] for cell in results["again"]}.isdisjoint(cell.seed for cell in CELLS)
-    assert {row[0] for cell in results["again"] for row in cell["rows"]} == set(methods.CONFIRMED)
+    results = json.loads(page.RESULTS.read_text())["paired"]
+    assert [cell["cell"]["name"] for cell in results] == [cell.name for cell in CELLS]
+    assert {cell["cell"]["seed"] for cell in results}.isdisjoint(cell.seed for cell in CELLS)
+    assert {name for cell in results for name in cell["psnr"]} == {paired.EULER, paired.SPECTRUM, paired.PLAIN, DEFAULT}
+    counts = {len(values) for cell in results for by in cell["psnr"].values() for values in by.values()}
+    assert counts == {paired.SAMPLES}
+
+
+@pytest.mark.parametrize("model", ["digits", "digits_ddim"])
+def test_pairs_are_of_the_same_samples(model, folder, monkeypatch):
+    """What is measured in pairs is what is measured alone; a full run is at the cap; nothing is measured twice."""
+    cell = replace(TINY, model=model, shift=1.0, samples=2)
+    monkeypatch.setattr(Cell, "budgets", lambda *_: (5, TINY.steps))
+    found = paired.measure(cell, folder)
+    bench = Bench(cell, folder)
+    for name, values in found["psnr"].items():
+        sample = bench.sample(paired._method(cell, name), 5, None, None)
+        expected = cells.psnr(bench.pictures(sample.final), bench.pictures(bench.full.final))
+        assert values["5"] == pytest.approx(expected.tolist(), abs=0.006)
+        assert min(values[str(TINY.steps)]) > 60.0
+    monkeypatch.setattr(paired, "Bench", None)
+    assert paired.measure(cell, folder) == found
+    with pytest.raises(TypeError):
+        paired.measure(cell, folder, again=True)
+
+
+def test_gains_are_means_of_differences_with_their_standard_errors():
+    cell = paired.Paired({"name": "a cell"}, {"one": {"14": [30.0, 20.0, 26.0]}, "other": {"14": [20.0, 11.0, 15.0]}})
+    gain = cell.gain("one", "other", 14)
+    assert (gain.mean, gain.error) == (pytest.approx(10.0), pytest.approx(1.0 / 3.0**0.5))
+    assert str(gain) == "+10.0 ± 0.6 dB"
+    assert gain.below(11.5)
+    assert not gain.below(11.0)
+    assert not cell.hard  # it has no run of Spectrum
+
+
+def test_statements_say_where_they_do_not_hold():
+    def cell(name, spectrum, euler, plain, ours):
+        psnr = {paired.EULER: {"14": euler}, paired.PLAIN: {"14": plain}, paired.OURS: {"14": ours}}
+        return paired.Paired({"name": name}, psnr | {paired.SPECTRUM: {"14": spectrum}})
+
+    good = cell("good", [20.0, 22.0], [25.0, 26.0], [30.0, 34.0], [33.0, 35.0])
+    assert all(holds for _, holds, _ in paired.statements([good]))
+    bad = cell("bad", [20.0, 22.0], [28.0, 29.0], [30.0, 30.0], [27.0, 28.0])
+    easy = cell("easy", [29.0, 30.0], [25.0, 26.0], [30.0, 30.0], [30.0, 31.0])
+    said = paired.statements([good, bad, easy])
+    assert [holds for _, holds, _ in said] == [False, False, False]
+    assert [numbers.split(";")[0] for _, _, numbers in said] == ["in 1 of 2", "in 2 of 3", "in 2 of 3"]
+    assert "least -2.5 ± 0.5 dB; for sure not in 1" in said[2][2]
+    text = paired.section([good, bad])
+    assert "- bad, 14 evaluations: -1.0 ± 0.0 dB" in text
+    assert "bad (hard)" in text
 
 
 def test_a_third_of_the_cells_is_hard():

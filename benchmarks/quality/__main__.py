@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from spectral_forecast.benchmarks.quality.cells import AGAIN, CELLS, measure
-from spectral_forecast.benchmarks.quality.methods import CONFIRMED, METHODS
+from spectral_forecast.benchmarks.quality import paired
+from spectral_forecast.benchmarks.quality.cells import CELLS, measure
 from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
 
 
@@ -23,21 +23,23 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--again", action="store_true", help="measure everything again")
     options = parser.parse_args()
-    wanted = [(cell, METHODS) for cell in CELLS]
-    wanted += [(cell, tuple(method for method in METHODS if method.name in CONFIRMED)) for cell in AGAIN]
-    wanted = [item for item in wanted if options.models is None or item[0].model in options.models]
+    wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in paired.PAIRED]
+    wanted = [item for item in wanted if options.models is None or item[1].model in options.models]
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        jobs = [pool.submit(measure, cell, options.folder, methods, again=options.again) for cell, methods in wanted]
+        jobs = [pool.submit(function, cell, options.folder, again=options.again) for function, cell in wanted]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell", disable=None):
             job.result()
     if options.models is None:
         measured = [job.result() for job in jobs]
-        results = compact(measured[: len(CELLS)]) | {"again": compact(measured[len(CELLS) :])["cells"]}
+        results = compact(measured[: len(CELLS)]) | {"paired": measured[len(CELLS) :]}
         for folder in (options.rows.parent, options.out / "images"):
             folder.mkdir(parents=True, exist_ok=True)
         options.rows.write_text(
-            json.dumps(results, separators=(",", ":")).replace('[["', '\n[["').replace('],["', '],\n["')
+            json.dumps(results, separators=(",", ":"))
+            .replace('[["', '\n[["')
+            .replace('],["', '],\n["')
+            .replace(',{"', ',\n{"')
         )
         pictures(results, options.out / "images")
         (options.out / "quality.md").write_text(page(results), encoding="utf-8")

@@ -1,9 +1,10 @@
 """What is measured, and how? Cells, their full runs, and the numbers of every method in them."""
 
+import functools
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from spectral_forecast.benchmarks.quality import sampling
 from spectral_forecast.benchmarks.quality.fields import MODELS, Field, FlowField, Grid, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS, Method
 
-__all__ = ["AGAIN", "CELLS", "FINE", "SAMPLES", "Cell", "measure"]
+__all__ = ["CELLS", "FINE", "SAMPLES", "Bench", "Cell", "fingerprint", "measure", "psnr"]
 
 SAMPLES = 6
 FINE = 8  # times the steps, for the run that stands for the solution of the differential equation
 MARKS = 5  # how often the error is looked at on the way
+MOST = 100.0  # dB, of pictures that are all but the same
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,27 @@ CELLS = (
     Cell("digits_unet", 1.0, 4.0, "class"),
     Cell("digits_unet", 1.0, 8.0),
 )
-AGAIN = tuple(replace(cell, seed=1) for cell in CELLS if cell.steps == 50)
 
 
 class Bench:
-    """A cell with its network, its noise and its two full runs."""
+    """A cell with its network, its noise and its two full runs; the fine one is kept in ``folder``."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
-        self.cell, self.model = cell, MODELS[cell.model]
+        self.cell, self.model, self.folder = cell, MODELS[cell.model], folder
         self.network = self.model.network()
         self.classes = np.arange(cell.samples) % self.model.module.CLASSES
         self.grid = grid(self.model, cell.steps, cell.shift)
         self.full = sampling.full(self.field(), self.grid, self.noise(), keep=True)
-        path = folder / f"{_key(cell)}.npy"
+
+    @functools.cached_property
+    def fine(self) -> torch.Tensor:
+        """What the fine run ends with."""
+        path = self.folder / f"{fingerprint(self.cell)}.npy"
         if not path.exists():
             fine = sampling.full(self.field(), self.finer(FINE), self.noise())
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, fine.final.numpy())
-        self.fine = torch.from_numpy(np.load(path))
+        return torch.from_numpy(np.load(path))
 
     def noise(self, *, other: bool = False) -> torch.Tensor:
         """The noise that the cell starts from, or that of another run."""
@@ -132,7 +137,7 @@ class Bench:
         if method.place == "features" and self.model.splits:
             return sampling.on_features(velocity, steps, noise, run.plan)
         # The first velocity of a model of noise tells nothing, but the guard would have it repeated.
-        blind = self.model.predicts == "noise" and method.velocity and method.guarded
+        blind = self.grid.blind and method.velocity and method.limit is not None
         return sampling.forecast(velocity, steps, noise, run, method.corrector, blind=blind)
 
     def pictures(self, final: torch.Tensor) -> NDArray[np.float32]:
@@ -144,8 +149,8 @@ class Bench:
         final = sample.final
         row = {
             "evaluations": sample.evaluations,
-            "psnr": _spread(_psnr(self.pictures(final), self.pictures(self.full.final))),
-            "fine": _spread(_psnr(self.pictures(final), self.pictures(self.fine))),
+            "psnr": _spread(psnr(self.pictures(final), self.pictures(self.full.final))),
+            "fine": _spread(psnr(self.pictures(final), self.pictures(self.fine))),
             "error": _spread(_relative(final, self.full.final)),
             "error_fine": _spread(_relative(final, self.fine)),
             "ssim": _spread(_ssim(self.pictures(final), self.pictures(self.full.final))),
@@ -172,7 +177,7 @@ def measure(cell: Cell, folder: Path, methods: tuple[Method, ...] = METHODS, *, 
         The cell, what its full runs are like, and a row for every method and budget.
     """
     torch.set_num_threads(1)
-    path = folder / f"{_key(cell)}.json"
+    path = folder / f"{fingerprint(cell)}.json"
     known = json.loads(path.read_text()) if path.exists() and not again else {}
     flow = MODELS[cell.model].predicts == "flow"
     wanted = [
@@ -192,7 +197,7 @@ def measure(cell: Cell, folder: Path, methods: tuple[Method, ...] = METHODS, *, 
     return {"cell": known["cell"], "rows": [known[key] for key in keys.values()]}
 
 
-def _key(cell: Cell) -> str:
+def fingerprint(cell: Cell) -> str:
     """A name for a cell: of its model's weights, too, since training them again changes everything."""
     weights = (stored.WEIGHTS / f"{MODELS[cell.model].module.NAME}.safetensors").read_bytes()
     return hashlib.sha256(repr(cell).encode() + weights).hexdigest()[:16]
@@ -202,16 +207,15 @@ def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _spread(values: NDArray[np.float64]) -> list[float] | None:
-    """Mean and standard deviation over the samples; None where nothing differs."""
-    return [_round(float(values.mean())), _round(float(values.std()))] if np.isfinite(values).all() else None
+def _spread(values: NDArray[np.float64]) -> list[float]:
+    """Mean and standard deviation over the samples."""
+    return [_round(float(values.mean())), _round(float(values.std()))]
 
 
-def _psnr(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """PSNR in dB of every sample of clipped pictures, whose range is 2."""
+def psnr(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """PSNR in dB of every sample of clipped pictures, whose range is 2; at most `MOST`."""
     squares = ((a.astype(np.float64) - b) ** 2).reshape(len(a), -1).mean(axis=1)
-    with np.errstate(divide="ignore"):
-        return 10.0 * np.log10(4.0 / squares)
+    return 10.0 * np.log10(4.0 / np.maximum(squares, 4.0 * 10.0 ** (-MOST / 10.0)))
 
 
 def _relative(a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ is the noise in it, and Euler's method is DDIM; a network that predicts v is tur
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -72,12 +72,15 @@ class Grid:
         What the network is told.
     scales : ndarray, shape (N + 1,)
         What y is multiplied by to get the sample.
+    blind : bool
+        Whether the network predicts noise, so that its first output tells nothing of the data.
     """
 
     levels: NDArray[np.float64]
     lengths: NDArray[np.float64]
     times: NDArray[np.float64]
     scales: NDArray[np.float64]
+    blind: bool = False
 
     @property
     def steps(self) -> int:
@@ -92,7 +95,7 @@ class Grid:
     def flow(self) -> "Grid":
         """The same run of a model of noise in flow time, where y is the sample of a `FlowField`."""
         scales = (1.0 + self.levels) / np.sqrt(1.0 + self.levels**2)
-        return Grid(self.lengths, self.lengths, self.times, scales)
+        return replace(self, levels=self.lengths, scales=scales)
 
 
 def grid(model: Model, steps: int, shift: float) -> Grid:
@@ -105,7 +108,8 @@ def grid(model: Model, steps: int, shift: float) -> Grid:
     times = len(kept) * fractions[:-1] - 1.0
     alphas = np.exp(np.interp(times, np.arange(len(kept)), np.log(kept)))
     levels = np.append(np.sqrt(1.0 / alphas - 1.0), 0.0)
-    return Grid(levels, schedules.flow_time(levels), times, 1.0 / np.sqrt(1.0 + levels**2))
+    scales = 1.0 / np.sqrt(1.0 + levels**2)
+    return Grid(levels, schedules.flow_time(levels), times, scales, blind=model.predicts == "noise")
 
 
 def _scheduler(model: Model) -> Any:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 import spectral_forecast as sf
 from spectral_forecast import schedules
-from spectral_forecast.adapters._session.settings import LIMIT
+from spectral_forecast.adapters._session import balanced
 from spectral_forecast.benchmarks.quality.fields import Grid
+from spectral_forecast.guarded import LIMIT
 
-__all__ = ["CONFIRMED", "DEFAULTS", "METHODS", "Method", "every", "gate"]
+__all__ = ["DEFAULTS", "METHODS", "Method", "every", "gate"]
 
 CORRECTOR = sf.Corrector(degree=2)
 
@@ -35,8 +36,8 @@ class Method:
     place : str
         "output" or "features".
     corrector : Corrector, optional
-    guarded : bool
-        Whether forecasts are guarded by what the run shows of their errors.
+    limit : float, optional
+        Forecasts are guarded by what the run shows of their errors, with this limit.
     everywhere : bool
         Whether it is run with every budget, or with 8 and 14 (of fewer steps: 7) only.
     fine : int
@@ -51,7 +52,7 @@ class Method:
     clock: str = "levels"
     place: str = "output"
     corrector: sf.Corrector | None = None
-    guarded: bool = False
+    limit: float | None = None
     everywhere: bool = False
     fine: int = 1
     velocity: bool = field(default=False, repr=False)  # it is in the name
@@ -68,7 +69,7 @@ class Method:
             "every": lambda: every(grid.steps, budget, 1),
             "warmed": lambda: every(grid.steps, budget, min(3, budget)),
             "even": lambda: schedules.even(grid.steps, budget),
-            "balanced": lambda: schedules.balanced(grid.lengths, budget),
+            "balanced": lambda: balanced(tuple(grid.lengths.tolist()), budget, blind=grid.blind),
             "gate": lambda: gate(changes, budget),
             "profile": lambda: profile.schedule(budget, np.abs(np.diff(grid.lengths))),
         }
@@ -81,7 +82,7 @@ class Method:
         if isinstance(rule, sf.GramRule):
             return sf.GramRun(rule, evaluate=mask, check_finite=False, **clock)
         plan = sf.make_plan(rule, evaluate=mask, **clock)
-        return plan.start(limit=LIMIT if self.guarded else None, check_finite=False)
+        return plan.start(limit=self.limit, check_finite=False)
 
 
 def every(steps: int, budget: int, warmup: int) -> schedules.Mask:
@@ -127,7 +128,6 @@ DEFAULTS = tuple(
     for rule in ("linear", "guarded")
     for corrector in ("", ", corrector")
 )
-CONFIRMED = ("Euler or DDIM", "Spectrum, w = 0.5", *DEFAULTS[:4], *DEFAULTS[6:])
 _FEATURES = {"clock": "steps", "place": "features"}
 
 
@@ -138,7 +138,7 @@ def _ours(name: str, **options: Any) -> Method:
         sf.Newton(1),
         "balanced",
         corrector=CORRECTOR if "corrector" in name else None,
-        guarded="guarded" in name,
+        limit=LIMIT if "guarded" in name else None,
         velocity="velocity" in name,
         **options,
     )
