@@ -43,7 +43,8 @@ class Report:
         plan's correction was added, that of the forecast that the evaluation replaced.
     sample_error : float or None
         Estimate of the sample's relative error (2-norm, root mean square over the batch) against the run in which every
-        step is evaluated, where skipped steps are taken again along known noise levels. docs/tolerance.md measures it.
+        step is evaluated, where skipped steps are taken again along known noise levels; in the terms of a calibration,
+        where one was given. docs/tolerance.md measures it.
     restarts : int
         How often the kept features were dropped in mid-run; the events say why.
     events : list of str
