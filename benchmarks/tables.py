@@ -1,8 +1,8 @@
-"""A table for people: Markdown whose columns also line up in a terminal."""
+"""Tables and lists for people, in Markdown; the columns also line up in a terminal."""
 
 from collections.abc import Sequence
 
-__all__ = ["markdown"]
+__all__ = ["items", "markdown"]
 
 
 def markdown(lines: Sequence[Sequence[str]], *, words: bool = False) -> str:
@@ -15,3 +15,8 @@ def markdown(lines: Sequence[Sequence[str]], *, words: bool = False) -> str:
     rule = [*("-" * width for width in widths[:left]), *("-" * (width - 1) + ":" for width in widths[left:])]
     rows = [[*map(str.ljust, row[:left], widths[:left]), *map(str.rjust, row[left:], widths[left:])] for row in lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
+
+
+def items(title: str, lines: Sequence[str]) -> str:
+    """Return a list of places under its title; "nowhere" if there are none."""
+    return "\n".join([title, "", *(lines or ["- nowhere"])])

@@ -62,14 +62,16 @@ def measure(cell: tuple[str, float]) -> list[Row]:
 
 def within(rows: list[Row], factor: float) -> float:
     """Return the share of runs with forecasts whose estimate is within a factor of the true error."""
-    pairs = [(row["error"], row["estimate"]) for row in rows if row["spent"] < STEPS]
-    return float(np.mean([1.0 / factor <= estimate / error <= factor for error, estimate in pairs]))
+    return _share(factor, [row["estimate"] / row["error"] for row in rows if row["spent"] < STEPS])
 
 
 def near(rows: list[Row], factor: float) -> float:
     """Return the share of runs with forecasts whose true error is within a factor of the tolerance."""
-    pairs = [(row["error"], row["tolerance"]) for row in gated(rows) if row["spent"] < STEPS]
-    return float(np.mean([1.0 / factor <= error / tolerance <= factor for error, tolerance in pairs]))
+    return _share(factor, [row["error"] / row["tolerance"] for row in gated(rows) if row["spent"] < STEPS])
+
+
+def _share(factor: float, ratios: list[float]) -> float:
+    return float(np.mean([1.0 / factor <= ratio <= factor for ratio in ratios]))
 
 
 def gated(rows: list[Row]) -> list[Row]:

@@ -179,7 +179,7 @@ def test_pairs_are_of_the_same_samples(model, folder, monkeypatch):
     found = paired.measure(cell, folder)
     bench = Bench(cell, folder)
     for name, values in found["psnr"].items():
-        sample = bench.sample(paired._method(cell, name), 5, None, None)
+        sample = bench.sample(next(method for method in METHODS if method.name == name), 5, None, None)
         expected = cells.psnr(bench.pictures(sample.final), bench.pictures(bench.full.final))
         assert values["5"] == pytest.approx(expected.tolist(), abs=0.006)
         assert min(values[str(TINY.steps)]) > 60.0

@@ -22,7 +22,7 @@ from spectral_forecast.adapters._session.place import (
 from spectral_forecast.adapters._session.report import Report
 from spectral_forecast.adapters._session.retake import LIMIT, Frame, Mend, Retake, Steps, Take, relative
 from spectral_forecast.adapters._session.session import Session
-from spectral_forecast.adapters._session.settings import Choice, Settings, balanced, even
+from spectral_forecast.adapters._session.settings import Choice, Settings, even
 from spectral_forecast.adapters._session.stream import Stream
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "UnfitError",
     "agree",
     "alike",
-    "balanced",
     "copies",
     "even",
     "finite",

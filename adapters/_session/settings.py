@@ -1,6 +1,5 @@
 """What was an adapter asked for, and which plan follows for a run?"""
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,10 +10,9 @@ from spectral_forecast.adapters._session.memory import DEFAULT, Memory
 from spectral_forecast.guarded import LIMIT
 from spectral_forecast.tolerance import Calibration, Gate, relative_error
 
-__all__ = ["Choice", "Settings", "balanced", "even"]
+__all__ = ["Choice", "Settings", "even"]
 
 WARMUP_AFTER_RESTART = 3
-LONGEST = 2.5  # of mean gaps, where the first output is blind
 
 
 class Choice(NamedTuple):
@@ -158,19 +156,6 @@ class Settings:
 def even(steps: int, evaluations: int) -> Choice:
     """Spread the evaluations evenly."""
     return Choice(schedules.even(steps, min(evaluations, steps)))
-
-
-def balanced(levels: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
-    """Balance the evaluations over noise levels (steps + 1,); ``blind`` is a network whose first output tells nothing.
-
-    The first gap is forecast from that output alone, and in flow time it costs next to nothing: it would be the longest
-    by far.
-    """
-    evaluate, steps = schedules.balanced(levels, evaluations), len(levels) - 1
-    most = math.ceil(LONGEST * steps / evaluations)
-    if blind and max(np.diff(np.flatnonzero([*evaluate, True]))) > most:
-        return schedules.balanced(levels, evaluations, max_skip=most - 1)
-    return evaluate
 
 
 class _NeverForecast:

@@ -302,8 +302,8 @@ def calibrate(
         finally:
             restore(model)
 
-    if any(_hook(network) is not None for network in _networks(model, options.get("scheduler"))[0].values()):
-        raise ValueError("`model` is accelerated already, so that no run of it is full; call `restore` first.")
+    for network in _networks(model, options.get("scheduler"))[0].values():
+        _check(network, options.get("at", "output"))
     return learnt(run(), map(made, tolerances))
 
 

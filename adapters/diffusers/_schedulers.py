@@ -1,6 +1,7 @@
 """How far does forecasting go with this scheduler, and in a run this short? Chosen from docs/schedulers.md."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -8,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectral_forecast import _checks, schedules
-from spectral_forecast.adapters._session import Choice, Settings, balanced
+from spectral_forecast.adapters._session import Choice, Settings
 from spectral_forecast.adapters.diffusers._path import Path
 
 __all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "gated", "limits", "refusal", "spread"]
 
 FEWEST_STEPS = 8
+LONGEST = 2.5  # of mean gaps, where the first output is blind
 
 Schedule: TypeAlias = Callable[[int, int], ArrayLike]
 
@@ -130,7 +132,26 @@ def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
     """Return the even schedule of ``steps`` with ``evaluations`` of them, or as many more as the limit asks for."""
     tail, gap = 2 if limit.tail is None else limit.tail, steps if limit.max_skip is None else limit.max_skip + 1
     candidates = (schedules.even(steps, count, tail=tail) for count in range(min(evaluations, steps), steps + 1))
-    return next(evaluate for evaluate in candidates if np.diff(np.flatnonzero([*evaluate, True])).max() <= gap)
+    return next(evaluate for evaluate in candidates if _longest(evaluate) <= gap)
+
+
+@functools.lru_cache(maxsize=64)
+def balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
+    """Balance the evaluations over noise levels (steps + 1,); ``blind`` is a network whose first output tells nothing.
+
+    The first gap is forecast from that output alone, and in flow time it costs next to nothing: it would be the longest
+    by far.
+    """
+    levels = [level - noise[-1] for level in noise]  # some schedulers end above 0
+    evaluate, most = schedules.balanced(levels, evaluations), math.ceil(LONGEST * (len(noise) - 1) / evaluations)
+    if blind and _longest(evaluate) > most:
+        return schedules.balanced(levels, evaluations, max_skip=most - 1)
+    return evaluate
+
+
+def _longest(evaluate: schedules.Mask) -> int:
+    """The longest way in steps from one evaluation to the next, or to the end."""
+    return int(np.diff(np.flatnonzero([*evaluate, True])).max())
 
 
 def choose(
@@ -150,7 +171,7 @@ def choose(
         return Choice(np.ones(steps, dtype=bool))
     limit = limits(scheduler)
     if limit.tail is None and path is not None:
-        return Choice(_balanced(path.levels, min(evaluations, steps), blind=path.blind))
+        return Choice(balanced(path.levels, min(evaluations, steps), blind=path.blind))
     evaluate = spread(limit, steps, evaluations)
     count = int(evaluate.sum())
     if count <= evaluations:
@@ -171,12 +192,6 @@ def gated(scheduler: Any, steps: int, settings: Settings, path: Path | None) -> 
         )
     gate = settings.gate(path.levels, limits(scheduler).max_skip)
     return Choice(schedules.mask(steps, [0], tail=1), gate=gate)
-
-
-@functools.lru_cache(maxsize=64)
-def _balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
-    above = tuple(level - noise[-1] for level in noise)  # some schedulers end above 0
-    return balanced(above, evaluations, blind=blind)
 
 
 def refusal(scheduler: Any, steps: int) -> str:

@@ -130,7 +130,7 @@ class Bench:
         if method.solver:
             return sampling.solve(velocity, method.rule, budget, self.cell.shift, noise)
         steps = self.grid if method.fine == 1 else self.finer(method.fine)
-        if method.velocity:
+        if method.velocity and self.model.predicts != "flow":
             velocity, steps = FlowField(velocity), steps.flow()
         mask = method.mask(steps, budget, changes, profile)
         run = method.run(steps, mask, profile)

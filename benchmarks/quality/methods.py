@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import spectral_forecast as sf
 from spectral_forecast import schedules
-from spectral_forecast.adapters._session import balanced
+from spectral_forecast.adapters.diffusers._schedulers import balanced
 from spectral_forecast.benchmarks.quality.fields import Grid
 from spectral_forecast.guarded import LIMIT
 

@@ -18,7 +18,7 @@ from spectral_forecast.benchmarks.quality.paired import (
     section,
     statements,
 )
-from spectral_forecast.benchmarks.tables import markdown
+from spectral_forecast.benchmarks.tables import items, markdown
 from spectral_forecast.plot import plot_quality
 
 __all__ = ["RESULTS", "compact", "page", "pictures", "read"]
@@ -306,7 +306,7 @@ def _below(cells: list[Measured], mine: str, other: str, title: str, allowed: fl
             a, b = cell.rows[mine, budget], cell.rows[other, budget]
             if a.psnr < b.psnr - allowed:
                 lines.append(f"- {cell.name}, {budget} evaluations: {_pm(a)} against {_pm(b)} dB")
-    return title + "\n\n" + ("\n".join(lines) if lines else "- nowhere")
+    return items(title, lines)
 
 
 def _choice(cells: list[Measured], ours: str) -> str:

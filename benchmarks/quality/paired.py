@@ -13,9 +13,8 @@ from typing import Any, TypeAlias
 import torch
 
 from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, fingerprint, psnr
-from spectral_forecast.benchmarks.quality.fields import MODELS
-from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS, Method
-from spectral_forecast.benchmarks.tables import markdown
+from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS
+from spectral_forecast.benchmarks.tables import items, markdown
 
 __all__ = [
     "EULER",
@@ -48,7 +47,7 @@ def measure(cell: Cell, folder: Path, *, again: bool = False) -> dict[str, Any]:
     """Return the PSNR of every sample by every method and budget; what ``folder`` holds is not computed again."""
     torch.set_num_threads(1)
     path = folder / f"{fingerprint(cell)}_paired.json"
-    chosen = {name: _method(cell, name) for name in (EULER, SPECTRUM, PLAIN, OURS)}
+    chosen = {method.name: method for method in METHODS if method.name in (EULER, SPECTRUM, PLAIN, OURS)}
     what = repr(sorted(chosen.items()))
     if not again and path.exists() and (known := json.loads(path.read_text()))["what"] == what:
         return dict(known["found"])
@@ -68,13 +67,6 @@ def measure(cell: Cell, folder: Path, *, again: bool = False) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"what": what, "found": result}))
     return result
-
-
-def _method(cell: Cell, name: str) -> Method:
-    """What flow matching forecasts is a velocity, whatever it is called."""
-    flow = MODELS[cell.model].predicts == "flow"
-    named = name.replace(", velocity", "") if flow else name
-    return next(method for method in METHODS if method.name == named)
 
 
 @dataclass(frozen=True)
@@ -196,5 +188,4 @@ by two of them.
 def _below(title: str, cells: list[Paired], other: str, least: float) -> str:
     """Where the default is worse than something else."""
     worse = [gain for cell in cells for gain in cell.gains(OURS, other) if gain.mean < least]
-    lines = [f"- {gain.cell}, {gain.budget} evaluations: {gain}" for gain in worse] or ["- nowhere"]
-    return "\n".join([title, "", *lines])
+    return items(title, [f"- {gain.cell}, {gain.budget} evaluations: {gain}" for gain in worse])
