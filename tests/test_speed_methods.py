@@ -79,8 +79,8 @@ def test_tasks_take_turns_and_what_comes_before_is_not_repeated():
         "a": Task(lambda: calls.append("a"), before=lambda: calls.append("before")),
         "b": Task(lambda: calls.append("b"), before=lambda: None),
     }
-    times = interleaved(tasks, CPU, seconds=0.0, least=2)
-    assert calls == ["before", "a", "b"] * 3  # the first is not counted
+    times = interleaved(tasks, CPU, seconds=0.0, between=lambda: calls.append("between"), least=2)
+    assert calls == ["before", "a", "b", *2 * ["between", "before", "a", "between", "b"]]  # the first is not counted
     assert [len(own.seconds) for own in times.values()] == [2, 2]
 
 

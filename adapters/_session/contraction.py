@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 __all__ = ["CHUNK", "NARROW", "centred_products", "errors", "small_sum", "weighted_sum"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
-SMALLEST, LARGEST = 64, 8192  # elements of a block
+SMALLEST, LARGEST = 64, 4096  # elements of a block
 CHUNK = 2**18  # of all rows together, that are converted at a time
-PARTS = 2  # of a factor, each in the rows' dtype
-EXACT = 2.0**-16  # relative error of a factor: that of two bfloat16 numbers of 8 bits
+EXACT = 2.0**-16  # relative error of factors: that of two bfloat16 numbers of 8 bits
 
 
 def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
@@ -43,16 +42,20 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: tor
     dtype : torch.dtype, optional
         Of the sums, one of `NARROW`; by default that of the rows.
     """
-    used, dtype = np.flatnonzero(weights.any(axis=0)), dtype or rows.dtype
-    if used.size == 0 or rows.numel() == 0:
+    dtype = dtype or rows.dtype
+    lines = weights.tolist()
+    used = [row for row, column in enumerate(zip(*lines, strict=True)) if any(column)]
+    if not used or rows.numel() == 0:
         return torch.zeros(rows.shape[1:], dtype=dtype)
-    if used.size == 2 and rows.dtype == dtype and _is_line(weights[:, used]):
-        return _line(rows, used, weights)
-    block = _block(rows.shape[2])
-    factors = _factors(weights[:, used], dtype) if block and rows.dtype == dtype else None
-    if factors is None:
-        return _by_chunks(rows, used, weights[:, used], dtype)
-    return _by_bags(rows, block, tuple(used.tolist()), factors)
+    lines = [[line[row] for row in used] for line in lines]
+    if rows.dtype == dtype:
+        if len(used) == 2 and all(_is_line(*line) for line in lines):
+            return _line(rows, used, lines)
+        block = _block(rows.shape[2])
+        factors = _factors(lines, dtype) if block else None
+        if factors is not None:
+            return _by_bags(rows, block, tuple(used), factors)
+    return _by_chunks(rows, used, lines, dtype)
 
 
 def errors(
@@ -65,7 +68,7 @@ def errors(
     used = np.union1d(np.flatnonzero(weights), [newest])
     factors = _float32(np.stack([weights[used], scale * (used == newest)]))
     squares = np.zeros(3)
-    for begin, end, chunk in _converted(rows, used):
+    for begin, end, chunk in _converted(rows, used.tolist()):
         true = feature[begin:end].to(torch.float32)
         off = true - factors @ chunk
         squares += [float(torch.dot(x, x)) for x in (off[0], off[1], true)]
@@ -75,7 +78,7 @@ def errors(
 def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Tensor) -> NDArray[np.float64]:
     """Return what `spectral_forecast.gram.row` does, of ``feature`` (n,) and of ``rows`` (K, n) in their order."""
     sums = torch.zeros(len(order) + 1, dtype=torch.float64)
-    for begin, end, chunk in _converted(rows, np.asarray(order)):
+    for begin, end, chunk in _converted(rows, order):
         newest = chunk[-1].clone()
         change = feature[begin:end].to(torch.float32) - newest
         chunk[:-1] -= newest
@@ -84,16 +87,16 @@ def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Te
     return sums.numpy()
 
 
-def _is_line(weights: NDArray[np.float64]) -> bool:
-    return bool((np.abs(weights.sum(axis=1) - 1.0) <= 2.0**-24 * np.abs(weights).sum(axis=1)).all())
+def _is_line(first: float, second: float) -> bool:
+    return abs(first + second - 1.0) <= 2.0**-24 * (abs(first) + abs(second))
 
 
-def _line(rows: torch.Tensor, used: NDArray[np.intp], weights: NDArray[np.float64]) -> torch.Tensor:
+def _line(rows: torch.Tensor, used: Sequence[int], lines: Sequence[Sequence[float]]) -> torch.Tensor:
     """The default rule's sums, of two rows with weights that add up to one."""
-    first, second = used.tolist()
-    sums = torch.empty_like(rows[0])
-    for item, written in enumerate(sums):
-        torch.lerp(rows[first, item], rows[second, item], float(weights[item, second]), out=written)
+    first, second = rows[used[0]], rows[used[1]]
+    sums = torch.empty_like(first)
+    for item, (_, weight) in enumerate(lines):
+        torch.lerp(first[item], second[item], weight, out=sums[item])
     return sums
 
 
@@ -119,16 +122,33 @@ def _indices(used: tuple[int, ...], blocks: int, parts: int) -> tuple[torch.Tens
     return indices.flatten(), torch.arange(0, indices.numel() + 1, len(bag))
 
 
-def _factors(weights: NDArray[np.float64], dtype: torch.dtype) -> torch.Tensor | None:
-    """Each weight (items, K) as a sum of numbers of ``dtype``, side by side; None where they do not hold it."""
-    rest = torch.from_numpy(np.ascontiguousarray(weights))
-    enough, parts = EXACT * rest.abs(), []
-    for _ in range(PARTS):
-        parts.append(rest.to(dtype))
-        rest = rest - parts[-1].double()
-        if bool((rest.abs() <= enough).all()):
-            return torch.stack(parts, dim=2).flatten(1)
-    return None
+def _factors(lines: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor | None:
+    """Each weight of ``lines`` (items, K) in as many numbers as it takes, side by side; None where they are beyond."""
+    least, most, split = _limits(dtype)
+    if not all(least <= sum(map(abs, line)) <= most or not any(line) for line in lines):
+        return None
+    if split:
+        lines = [[part for weight in line for part in _parts(weight, split)] for line in lines]
+    return torch.tensor(lines, dtype=dtype)
+
+
+def _parts(weight: float, split: float) -> tuple[float, float]:
+    """A number's first bits, and what is left of it."""
+    moved = split * weight
+    first = moved - (moved - weight)
+    return first, weight - first
+
+
+@functools.cache
+def _limits(dtype: torch.dtype) -> tuple[float, float, float]:
+    """How small and large a sum of factors of ``dtype`` may be, and what splits one; 0 where one number is enough.
+
+    By Veltkamp's splitting (T. J. Dekker, A floating-point technique for extending the available precision, 1971), a
+    number of b bits of float64's 53 is split off by 2 ** (53 - b) + 1.
+    """
+    info = torch.finfo(dtype)
+    least = 0.5 * info.eps * info.smallest_normal / EXACT  # from there on what is too small to be held does not count
+    return least, 0.5 * info.max, 0.0 if info.eps <= EXACT else 2.0**52 * info.eps + 1.0
 
 
 def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
@@ -137,22 +157,22 @@ def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
 
 
 def _by_chunks(
-    rows: torch.Tensor, used: NDArray[np.intp], weights: NDArray[np.float64], dtype: torch.dtype
+    rows: torch.Tensor, used: Sequence[int], lines: Sequence[Sequence[float]], dtype: torch.dtype
 ) -> torch.Tensor:
-    factors, sums = _float32(weights), torch.empty(rows.shape[1:], dtype=dtype)
+    factors, sums = _float32(np.array(lines)), torch.empty(rows.shape[1:], dtype=dtype)
     for item, written in enumerate(sums):
         for begin, end, chunk in _converted(rows[:, item], used):
             written[begin:end] = factors[item] @ chunk
     return sums
 
 
-def _converted(rows: torch.Tensor, used: NDArray[np.intp]) -> Iterator[tuple[int, int, torch.Tensor]]:
+def _converted(rows: torch.Tensor, used: Sequence[int]) -> Iterator[tuple[int, int, torch.Tensor]]:
     """The rows in float32, a chunk at a time: where it begins and ends, and what is in it until the next one."""
     size, step = rows.shape[1], max(1, CHUNK // len(used))
     scratch = torch.empty(len(used), min(step, size))
     for begin in range(0, size, step):
         end = min(begin + step, size)
-        for place, row in enumerate(used.tolist()):
+        for place, row in enumerate(used):
             scratch[place, : end - begin].copy_(rows[row, begin:end])
         yield begin, end, scratch[:, : end - begin]
 

@@ -47,6 +47,7 @@ class TorchRing(Ring):
         self.scale = np.ones(kept)
         self.rows: torch.Tensor | None = None
         self.kernels: Any = None  # of a GPU, where there are some
+        self.chunked = False  # whether rows are summed by `contraction`: on CPUs, where float32 is wide enough
 
     def put(self, row: int, feature: torch.Tensor) -> None:
         """Keep a copy of a feature; the first allocates the whole ring."""
@@ -61,6 +62,7 @@ class TorchRing(Ring):
                     pin_memory=self.host and feature.is_cuda,
                 )
             self.kernels = fused() if self.rows.is_cuda and {self.rows.dtype, feature.dtype} <= set(NARROW) else None
+            self.chunked = feature.dtype in NARROW and self.rows.device.type == "cpu"
         if self.rows.dtype == FLOAT8:
             self.scale[row] = max(float(feature.abs().amax()), 1e-30) / torch.finfo(FLOAT8).max
             feature = feature / self.scale[row]
@@ -82,7 +84,7 @@ class TorchRing(Ring):
         """Return the features' sum with ``weights`` (K,)."""
         if self.kernels:
             return self._launched(weights)
-        return self._weighted(weights[None]) if self._chunked else super().sum(weights)
+        return self._weighted(weights[None]) if self.chunked else super().sum(weights)
 
     def drawn(self, weights: Weights, part: torch.Tensor) -> torch.Tensor:
         """Return ``newest + part * (sum(weights) - newest)``, in one pass."""
@@ -90,7 +92,7 @@ class TorchRing(Ring):
         by_item = part.numel() == 1 or (part.numel() == items and part.shape[:1] == (items,))
         if by_item and self.kernels and part.device == self.rows.device:
             return self._launched(weights, part=part.reshape(-1))
-        if by_item and self._chunked:
+        if by_item and self.chunked:
             share, newest = part.double().cpu().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
             return self._weighted(share * weights + (1.0 - share) * newest)
         return super().drawn(weights, part)
@@ -104,7 +106,7 @@ class TorchRing(Ring):
     def misses(self, weights: Weights, feature: torch.Tensor) -> Misses:
         """Return how far the forecast by ``weights`` is off a feature that is not kept yet."""
         items = self._items
-        if not (self.kernels or self._chunked) or self.rows.numel() <= SMALL:
+        if not (self.kernels or self.chunked) or self.rows.numel() <= SMALL:
             return super().misses(weights, feature)
         rows, flat = self.rows.view(self.kept, items, -1), feature.contiguous().view(items, -1)
         if self.kernels:
@@ -120,7 +122,7 @@ class TorchRing(Ring):
         self, order: Sequence[int], feature: torch.Tensor, *, reduce: Callable[[Any], Any] | None = None
     ) -> NDArray[np.float64]:
         """Return the inner products that a feature brings which is not kept yet, in one pass over the rows."""
-        if not order or not self._chunked or (self.scale != 1.0).any():
+        if not order or not self.chunked or (self.scale != 1.0).any():
             return super().products(order, feature, reduce=reduce)
         flat = feature.detach().contiguous().view(-1).to(self.rows.device)
         sums = torch.from_numpy(centred_products(self.rows.view(self.kept, -1), order, flat))
@@ -131,17 +133,17 @@ class TorchRing(Ring):
         """Items of a batch: along the first axis of features with two axes or more."""
         return int(self.like.shape[0]) if self.like.ndim > 1 else 1
 
-    @property
-    def _chunked(self) -> bool:
-        """Whether rows are summed by `contraction`: on CPUs, where float32 is wide enough."""
-        return self.like.dtype in NARROW and self.rows.device.type == "cpu"
-
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         """Return the sum with weights (items, K), of one item or of each of the batch's."""
-        rows, weights = self.rows.view(self.kept, len(weights), -1), weights * self.scale
-        small = self.rows.numel() <= SMALL
-        sums = small_sum(rows, weights) if small else weighted_sum(rows, weights, dtype=self.like.dtype)
-        return sums.view(self.like.shape).to(self.like.device, self.like.dtype)
+        # A network has run since the last forecast: what is called here comes from memory, and takes its time.
+        if self.rows.dtype == FLOAT8:
+            weights = weights * self.scale
+        rows = self.rows.view(self.kept, len(weights), -1)
+        if self.rows.numel() <= SMALL:
+            sums = small_sum(rows, weights).to(self.like.dtype)
+        else:
+            sums = weighted_sum(rows, weights, dtype=self.like.dtype)
+        return sums.view(self.like.shape).to(self.like.device) if self.host else sums.view(self.like.shape)
 
     def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
         """Return what the kernel makes of the rows."""

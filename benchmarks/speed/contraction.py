@@ -24,6 +24,7 @@ CELLS = (
 QUICK = (Cell(10**4, 2, "bfloat16"), Cell(10**4, 14, "bfloat16"))
 BEYOND_CACHES = 10**6  # elements, from which times grow with the bytes
 COPY = 2**28  # bytes of the tensor that is copied, far more than caches hold
+READ = 2**27  # bytes that are read before each task
 
 
 def measure(
@@ -47,7 +48,8 @@ def measure(
     dict
         "rows": for each method and cell the median ``seconds``, the ``bytes`` that must move, the ``fraction`` of the
         copy's bytes per second (median over rounds) and ``over``, how often it fits into the released arithmetic's
-        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell; "copied": of how many.
+        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell; "copied": of how many;
+        "read": bytes of something else that are read before each.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
@@ -66,7 +68,7 @@ def measure(
         found, speed = _cell(cell, timed, device, seconds, copy)
         rows += found
         speeds.append(speed)
-    return {"rows": rows, "left_out": left_out, "copy": speeds, "copied": copy}
+    return {"rows": rows, "left_out": left_out, "copy": speeds, "copied": copy, "read": READ}
 
 
 def _cell(
@@ -75,20 +77,24 @@ def _cell(
     state = State(cell, device)
     source = torch.zeros(copy, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    tasks = {"copy": Task(lambda: target.copy_(source))} | {method.key: method.make(state) for method in methods}
-    times = interleaved(tasks, device, seconds=seconds)
+    tasks = {method.key: method.make(state) for method in methods}
+    # The caches are to hold nothing that a task reads, and nothing that the one before has written and memory lacks.
+    read = torch.zeros(READ // 4, device=device).sum
+    times = interleaved(tasks, device, seconds=seconds, between=read, beside=Task(lambda: target.copy_(source)))
     released: Times | None = times.get(f"forecast: {RELEASED}")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    copies: list[float] = []
     for method in methods:
         moved = method.moves.bytes(cell)
         own = times[method.key]
         row = _named(cell) | {"method": method.name, "what": method.what, "ours": method.ours}
         row |= {"seconds": _round(own.median), "bytes": moved, "rounds": len(own.seconds)}
-        row["fraction"] = _round(moved / (2.0 * copy) * times["copy"].over(own))
+        row["fraction"] = _round(moved / (2.0 * copy) * Times(own.beside).over(own))
+        copies += own.beside
         if released is not None and method.what == "forecast":
             row["over"] = _round(released.over(own))
         rows.append(row)
-    return rows, _round(2.0 * copy / statistics.median(times["copy"].seconds))
+    return rows, _round(2.0 * copy / statistics.median(copies))
 
 
 def _chosen(cell: Cell, most: int, rows: list[dict[str, Any]], free: float) -> Iterator[tuple[Method, str]]:

@@ -47,7 +47,7 @@ def page(results: dict[str, Any]) -> str:
         title="Speed" if name == "speed" else "Speed on a GPU",
         name=name,
         machine=_wrapped(_machine(machine)),
-        copy=_wrapped(COPY.format(*speeds, size=found["copied"] / 2**20), "  "),
+        copy=_wrapped(COPY.format(*speeds, size=found["copied"] / 2**20, read=found["read"] / 2**20), "  "),
     )
     kept = max(row["kept"] for row in found["rows"])
     compared = ", ".join(f"{value:.0%} of {KINDS[name]}" for name, value in TOLERANCES.items())

@@ -23,7 +23,7 @@ class Task:
 
 @dataclass
 class Times:
-    """Seconds of one task, round by round.
+    """Seconds of one task, round by round, and of what was timed right before it.
 
     >>> Times([3.0, 1.0, 2.0]).median
     2.0
@@ -32,6 +32,7 @@ class Times:
     """
 
     seconds: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -50,7 +51,14 @@ def wait(device: torch.device) -> None:
 
 
 def interleaved(
-    tasks: Mapping[str, Task], device: torch.device, *, seconds: float, least: int = 3, most: int = 15
+    tasks: Mapping[str, Task],
+    device: torch.device,
+    *,
+    seconds: float,
+    between: Callable[[], object] | None = None,
+    beside: Task | None = None,
+    least: int = 3,
+    most: int = 15,
 ) -> dict[str, Times]:
     """Time tasks in turns: a round runs each once, or a short one several times.
 
@@ -62,6 +70,10 @@ def interleaved(
     seconds : float
         No round begins after that, but ``least`` rounds are run and no more than ``most``. One round before them is
         not counted.
+    between : callable, optional
+        Run before whatever is timed.
+    beside : Task, optional
+        Timed right before each task, for what the machine was like then.
 
     Returns
     -------
@@ -75,13 +87,16 @@ def interleaved(
         if count >= least and time.perf_counter() - begun > seconds:
             break
         for name, task in tasks.items():
-            times[name].seconds.append(_once(task, device, repeats[name]))
+            if beside is not None:
+                times[name].beside.append(_once(beside, device, between=between))
+            times[name].seconds.append(_once(task, device, repeats[name], between))
     return times
 
 
-def _once(task: Task, device: torch.device, repeats: int = 1) -> float:
-    if task.before is not None:
-        task.before()
+def _once(task: Task, device: torch.device, repeats: int = 1, between: Callable[[], object] | None = None) -> float:
+    for before in (between, task.before):
+        if before is not None:
+            before()
     wait(device)
     begun = time.perf_counter()
     for _ in range(repeats):

@@ -32,9 +32,11 @@ Written by `make bench-speed` from what it measured (benchmarks/results/{name}.j
 {copy}"""
 
 COPY = (
-    "- *A copy's speed* is that of copying {size:.0f} MiB, read and written, in the same rounds: {0:.1f} GB/s in the "
-    "median, {1:.1f} to {2:.1f}. A percentage is the bytes that an operation must read and write, each once, over the "
-    "time it takes and over this speed. Features that fit into the processor's caches can be above 100 %."
+    "- *A copy's speed* is that of copying {size:.0f} MiB, read and written, right before the operation: {0:.1f} GB/s "
+    "in the median, {1:.1f} to {2:.1f}. A percentage is the bytes that an operation must read and write, each once, "
+    "over the time it takes and over this speed. Before each, {read:.0f} MiB of something else are read: then the "
+    "caches hold nothing of its own, and nothing that the operation before it has still to write. What is repeated "
+    "within a round and fits into the caches can be above 100 %."
 )
 
 FORECAST = f"""\
