@@ -72,7 +72,9 @@ assert fit.memory(flux) == 14 * flux.nbytes
   How many branches there are is known after the first run only, which may begin a branch anew.
   It bounds what forecasts are made from. Taking skipped steps again (`corrector=`) needs outputs besides, one for each
   step since the newest evaluation and three more; `report(pipe).corrector_bytes` tells how many bytes that was.
-* `offload=True`: hold them in the host's pinned memory. Sums are made there, and only forecasts are sent to the device.
+* `offload=True`: hold them in the host's pinned memory. Sums are made there, and only forecasts are sent to the device:
+  of steps skipped one after another the next one by a thread and a stream of its own, while the device works on this
+  one. Two forecasts are on the device then.
 * `dtype=`: hold them in another dtype, whatever that of the network is. Sums are in float32 all the same.
 
 A fit to all features need not keep them. `streamed` finds the few sums of features that later forecasts ask for, and

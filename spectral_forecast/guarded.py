@@ -87,13 +87,20 @@ class GuardedRun(Run):
 
     def forecast(self, step: int) -> Array:
         """Return the forecast of ``step``, as far as it can be trusted; see `Run.forecast`."""
-        if self.doubt is None:
+        doubt = self.doubt
+        if doubt is None:
             return super().forecast(step)
         self._check_kept(step)
-        error = self.doubt * float(step - self._newest)
+        drawn = self._ring.drawn(self._weights(step), self._part(doubt, step))
+        if self._ring.eager and self._follows(step + 1):
+            self._ring.ahead(self._weights(step + 1), self._part(doubt, step + 1))
+        return drawn
+
+    def _part(self, doubt: Array, step: int) -> Array:
+        """What is taken of a forecast's difference to the newest feature."""
+        error = doubt * float(step - self._newest)
         xp = array_namespace(error)
-        part = guard(xp.minimum(error, xp.full_like(error, WORST * self.limit)), self.limit)
-        return self._ring.drawn(self._weights(step), part)
+        return guard(xp.minimum(error, xp.full_like(error, WORST * self.limit)), self.limit)
 
 
 def expected(feature: Array, newest: Array, forecast: Array) -> Array:

@@ -41,7 +41,11 @@ class Ring:
     ----------
     newest : int
         The row that was filled last; -1 before the first.
+    eager : bool
+        Whether it is told of the next forecast, by `ahead`.
     """
+
+    eager = False
 
     def __init__(self, kept: int) -> None:
         self.kept = kept
@@ -81,6 +85,9 @@ class Ring:
         newest = widened(self.row(self.newest))
         xp = array_namespace(total)
         return xp.astype(newest + part * (widened(total) - newest), total.dtype, copy=False)
+
+    def ahead(self, weights: Weights, part: Array | None = None) -> None:
+        """Be told what will be asked for next, if nothing is kept before: `sum`, or with a ``part`` `drawn`."""
 
     def moved(self, x: Array, weights: Weights) -> Array:
         """Return ``x + sum(weights)``, in the dtype of ``x``."""

@@ -134,7 +134,10 @@ class Run(Ordered):
             If the feature of an evaluated step before this one is missing, or a later one is kept already.
         """
         self._check_kept(step)
-        return self._ring.sum(self._weights(step))
+        total = self._ring.sum(self._weights(step))
+        if self._ring.eager and self._follows(step + 1):
+            self._ring.ahead(self._weights(step + 1))
+        return total
 
     def correct(self, step: int, x: Array, *, limit: float | None = 0.2) -> Array:
         """Return the sample, moved by the plan's correction: on arrival at ``step``, after `keep`, before the update.
@@ -180,6 +183,10 @@ class Run(Ordered):
         """Look at a feature before it is kept, which may take the place of one that was used to forecast it."""
         measured = self._next > 0 and (self.measure or bool(self.plan.correction[step].any()))
         self.misses = self._ring.misses(self._weights(step), feature) if measured else None
+
+    def _follows(self, step: int) -> bool:
+        """Whether ``step`` is there, and forecast from what is kept now."""
+        return step < self.plan.steps and self.ready(step) and not self.plan.evaluate[step]
 
     def _weights(self, step: int) -> Weights:
         """The weights of the ring's rows, shape (K,)."""

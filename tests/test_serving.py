@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectral_forecast import Corrector, Newton, make_plan, schedules, spectrum
-from spectral_forecast.adapters._session.ring import ring_for
+from spectral_forecast.adapters._session.memory import ring_for
 from spectral_forecast.adapters.serving import FullError, Pool
 from spectral_forecast.adapters.serving._rest import rest
 from spectral_forecast.guarded import LIMIT

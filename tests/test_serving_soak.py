@@ -18,7 +18,7 @@ from leaks import Made
 
 from spectral_forecast import Corrector, Newton, make_plan, schedules, spectrum
 from spectral_forecast.adapters._session import Stream
-from spectral_forecast.adapters._session.ring import ring_for
+from spectral_forecast.adapters._session.memory import ring_for
 from spectral_forecast.adapters.serving import FullError, Pool
 from spectral_forecast.benchmarks import digits
 from spectral_forecast.guarded import LIMIT

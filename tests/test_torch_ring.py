@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from spectral_forecast import GramRun, Newton, Shanks, make_plan, schedules
 from spectral_forecast.adapters._session import contraction
-from spectral_forecast.adapters._session.ring import TorchRing, ring_for
+from spectral_forecast.adapters._session.memory import ring_for
+from spectral_forecast.adapters._session.ring import TorchRing
 from spectral_forecast.ring import Ring, squares
 
 HALF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10, torch.float32: 2.0**-22, torch.float64: 2.0**-50}

@@ -25,7 +25,7 @@ EXACT = 2.0**-16  # relative error of factors: that of two bfloat16 numbers of 8
 def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
     """Return the sums (items, n) of small ``rows`` (K, items, n) with weights (items, K), in float32 and at once."""
     used = np.flatnonzero(weights.any(axis=0)).tolist()
-    factors, sums = _float32(weights), torch.zeros(rows.shape[1:], dtype=torch.float32)
+    factors, sums = _float32(weights), rows.new_zeros(rows.shape[1:], dtype=torch.float32)
     for row in used:
         sums.addcmul_(rows[row].to(torch.float32), factors[:, row, None])
     return sums
@@ -46,7 +46,7 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: tor
     lines = weights.tolist()
     used = [row for row, column in enumerate(zip(*lines, strict=True)) if any(column)]
     if not used or rows.numel() == 0:
-        return torch.zeros(rows.shape[1:], dtype=dtype)
+        return rows.new_zeros(rows.shape[1:], dtype=dtype)
     lines = [[line[row] for row in used] for line in lines]
     if rows.dtype == dtype:
         if len(used) == 2 and all(_is_line(*line) for line in lines):
@@ -77,7 +77,7 @@ def errors(
 
 def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Tensor) -> NDArray[np.float64]:
     """Return what `spectral_forecast.gram.row` does, of ``feature`` (n,) and of ``rows`` (K, n) in their order."""
-    sums = torch.zeros(len(order) + 1, dtype=torch.float64)
+    sums = rows.new_zeros(len(order) + 1, dtype=torch.float64)
     for begin, end, chunk in _converted(rows, order):
         newest = chunk[-1].clone()
         change = feature[begin:end].to(torch.float32) - newest
@@ -117,9 +117,9 @@ def _by_bags(rows: torch.Tensor, block: int, used: tuple[int, ...], factors: tor
 @functools.lru_cache(maxsize=4)
 def _indices(used: tuple[int, ...], blocks: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Which blocks of the table make up each of a row's ``blocks``, one after another, and where each sum begins."""
-    bag = torch.tensor(used).repeat_interleave(parts) * blocks
-    indices = torch.arange(blocks)[:, None] + bag
-    return indices.flatten(), torch.arange(0, indices.numel() + 1, len(bag))
+    bag = np.repeat(used, parts) * blocks
+    indices = np.arange(blocks)[:, None] + bag
+    return torch.from_numpy(indices.ravel()), torch.from_numpy(np.arange(0, indices.size + 1, len(bag)))
 
 
 def _factors(lines: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor | None:
@@ -129,7 +129,7 @@ def _factors(lines: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tens
         return None
     if split:
         lines = [[part for weight in line for part in _parts(weight, split)] for line in lines]
-    return torch.tensor(lines, dtype=dtype)
+    return torch.tensor(lines, dtype=dtype, device="cpu")
 
 
 def _parts(weight: float, split: float) -> tuple[float, float]:
@@ -159,7 +159,7 @@ def _float32(weights: NDArray[np.float64]) -> torch.Tensor:
 def _by_chunks(
     rows: torch.Tensor, used: Sequence[int], lines: Sequence[Sequence[float]], dtype: torch.dtype
 ) -> torch.Tensor:
-    factors, sums = _float32(np.array(lines)), torch.empty(rows.shape[1:], dtype=dtype)
+    factors, sums = _float32(np.array(lines)), rows.new_empty(rows.shape[1:], dtype=dtype)
     for item, written in enumerate(sums):
         for begin, end, chunk in _converted(rows[:, item], used):
             written[begin:end] = factors[item] @ chunk
@@ -169,7 +169,7 @@ def _by_chunks(
 def _converted(rows: torch.Tensor, used: Sequence[int]) -> Iterator[tuple[int, int, torch.Tensor]]:
     """The rows in float32, a chunk at a time: where it begins and ends, and what is in it until the next one."""
     size, step = rows.shape[1], max(1, CHUNK // len(used))
-    scratch = torch.empty(len(used), min(step, size))
+    scratch = rows.new_empty((len(used), min(step, size)), dtype=torch.float32)
     for begin in range(0, size, step):
         end = min(begin + step, size)
         for place, row in enumerate(used):

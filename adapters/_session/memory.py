@@ -8,9 +8,11 @@ import torch
 
 from spectral_forecast import Plan
 from spectral_forecast.adapters._session.contraction import NARROW
-from spectral_forecast.adapters._session.ring import FLOAT8
+from spectral_forecast.adapters._session.host import HostRing
+from spectral_forecast.adapters._session.ring import FLOAT8, TorchRing
+from spectral_forecast.ring import Ring
 
-__all__ = ["DEFAULT", "Holding", "Memory"]
+__all__ = ["DEFAULT", "Holding", "Memory", "ring_for"]
 
 LEAST_ROWS = 2  # a line
 
@@ -69,3 +71,10 @@ class Memory:
 
 DEFAULT = Memory()
 """Everything, in its own dtype, where it comes from."""
+
+
+def ring_for(feature: torch.Tensor, kept: int, *, dtype: torch.dtype | None = None, host: bool = False) -> Ring:
+    """Return a ring for features like this one; a portable one for tensors that are more than their numbers."""
+    if type(feature) not in (torch.Tensor, torch.nn.Parameter):
+        return Ring(kept)
+    return HostRing(kept, dtype=dtype) if host else TorchRing(kept, dtype=dtype)

@@ -19,7 +19,7 @@ from spectral_forecast.adapters._session.contraction import (
 )
 from spectral_forecast.ring import Misses, Ring
 
-__all__ = ["FLOAT8", "TorchRing", "ring_for"]
+__all__ = ["FLOAT8", "TorchRing"]
 
 SMALL = CHUNK  # elements of all rows that are converted at once
 FLOAT8 = torch.float8_e4m3fn
@@ -35,15 +35,11 @@ class TorchRing(Ring):
     dtype : torch.dtype, optional
         Hold the rows in it. By default in the features' own. Rows of `FLOAT8` are scaled by their largest number, which
         is waited for.
-    host : bool
-        Hold the rows of features of another device in the host's memory, pinned, and sum them there: only results
-        go back.
     """
 
-    def __init__(self, kept: int, *, dtype: torch.dtype | None = None, host: bool = False) -> None:
+    def __init__(self, kept: int, *, dtype: torch.dtype | None = None) -> None:
         super().__init__(kept)
         self.dtype = dtype
-        self.host = host
         self.scale = np.ones(kept)
         self.rows: torch.Tensor | None = None
         self.kernels: Any = None  # of a GPU, where there are some
@@ -55,12 +51,7 @@ class TorchRing(Ring):
             # A ring that is made in inference mode could not be written to outside of it.
             with torch.inference_mode(mode=False):
                 self.like = feature.new_empty(()).expand(feature.shape)  # without its memory
-                self.rows = torch.empty(
-                    (self.kept, *feature.shape),
-                    dtype=self.dtype or feature.dtype,
-                    device="cpu" if self.host else feature.device,
-                    pin_memory=self.host and feature.is_cuda,
-                )
+                self.rows = self._rows_for(feature)
             self.kernels = fused() if self.rows.is_cuda and {self.rows.dtype, feature.dtype} <= set(NARROW) else None
             self.chunked = feature.dtype in NARROW and self.rows.device.type == "cpu"
         if self.rows.dtype == FLOAT8:
@@ -88,14 +79,10 @@ class TorchRing(Ring):
 
     def drawn(self, weights: Weights, part: torch.Tensor) -> torch.Tensor:
         """Return ``newest + part * (sum(weights) - newest)``, in one pass."""
-        items = self._items
-        by_item = part.numel() == 1 or (part.numel() == items and part.shape[:1] == (items,))
-        if by_item and self.kernels and part.device == self.rows.device:
+        if self.kernels and self._by_item(part) and part.device == self.rows.device:
             return self._launched(weights, part=part.reshape(-1))
-        if by_item and self.chunked:
-            share, newest = part.double().cpu().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
-            return self._weighted(share * weights + (1.0 - share) * newest)
-        return super().drawn(weights, part)
+        between = self._between(weights, part) if self.chunked else None
+        return super().drawn(weights, part) if between is None else self._weighted(between)
 
     def moved(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         """Return ``x + sum(weights)``, in the dtype of ``x``."""
@@ -133,6 +120,21 @@ class TorchRing(Ring):
         """Items of a batch: along the first axis of features with two axes or more."""
         return int(self.like.shape[0]) if self.like.ndim > 1 else 1
 
+    def _rows_for(self, feature: torch.Tensor) -> torch.Tensor:
+        """Return the memory of all rows."""
+        return feature.new_empty((self.kept, *feature.shape), dtype=self.dtype or feature.dtype)
+
+    def _by_item(self, part: torch.Tensor) -> bool:
+        """Whether what is taken of a forecast is one number, or one for each item."""
+        return part.numel() == 1 or (part.numel() == self._items and part.shape[:1] == (self._items,))
+
+    def _between(self, weights: Weights, part: torch.Tensor) -> NDArray[np.float64] | None:
+        """Return the weights (items, K) of what lies between the newest row and the sum, if they are known by items."""
+        if not self._by_item(part):
+            return None
+        share, newest = part.double().cpu().reshape(-1, 1).numpy(), np.arange(self.kept) == self.newest
+        return np.asarray(share * weights + (1.0 - share) * newest)
+
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         """Return the sum with weights (items, K), of one item or of each of the batch's."""
         # A network has run since the last forecast: what is called here comes from memory, and takes its time.
@@ -143,7 +145,7 @@ class TorchRing(Ring):
             sums = small_sum(rows, weights).to(self.like.dtype)
         else:
             sums = weighted_sum(rows, weights, dtype=self.like.dtype)
-        return sums.view(self.like.shape).to(self.like.device) if self.host else sums.view(self.like.shape)
+        return sums.view(self.like.shape)
 
     def _launched(self, weights: Weights, *, part: Any = None, added: Any = None) -> torch.Tensor:
         """Return what the kernel makes of the rows."""
@@ -162,10 +164,3 @@ def fused() -> Any:
     except ImportError:
         return None
     return kernels
-
-
-def ring_for(feature: torch.Tensor, kept: int, *, dtype: torch.dtype | None = None, host: bool = False) -> Ring:
-    """Return a ring for features like this one; a portable one for tensors that are more than their numbers."""
-    if type(feature) not in (torch.Tensor, torch.nn.Parameter):
-        return Ring(kept)
-    return TorchRing(kept, dtype=dtype, host=host)

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from spectral_forecast import Plan, Run
-from spectral_forecast.adapters._session.memory import DEFAULT, Memory
-from spectral_forecast.adapters._session.ring import ring_for
+from spectral_forecast.adapters._session.memory import DEFAULT, Memory, ring_for
 from spectral_forecast.corrector import guard
 from spectral_forecast.guarded import GuardedRun
 
