@@ -12,8 +12,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 from spectral_forecast import Profile, schedules
-from spectral_forecast.adapters.diffusers import profiling, record
+from spectral_forecast.adapters.diffusers import record
 from spectral_forecast.adapters.diffusers.profiling import predictions
+from spectral_forecast.adapters.diffusers.sampling import runs
 from spectral_forecast.adapters.diffusers.sampling.processes import Share
 from spectral_forecast.cli import main
 from spectral_forecast.forecasters import profile_folder
@@ -135,7 +136,7 @@ def test_processes_that_cannot_talk_are_refused(dit, tmp_path, monkeypatch, caps
 def test_only_the_first_process_writes(dit, tmp_path, monkeypatch, capsys):
     gathered = []
     share = Share(1, 2, 1, lambda: gathered.append("waited"), lambda items: gathered.append(len(items)) or [])
-    monkeypatch.setattr(profiling, "my_share", lambda **_: share)
+    monkeypatch.setattr(runs, "my_share", lambda **_: share)
     assert profile(dit, "--out", tmp_path / "a.json", "--runs", "4") == 0
     assert gathered == [2, "waited"]
     assert not (tmp_path / "a.json").exists()

@@ -23,7 +23,7 @@ from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Memory, Report, Settings
 from spectral_forecast.adapters._session.ranks import sum_over
 from spectral_forecast.adapters.diffusers._attach import attach, detach
-from spectral_forecast.adapters.diffusers._calibrate import learnt
+from spectral_forecast.adapters.diffusers._calibrate import Trial, learnt, trial
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
 from spectral_forecast.adapters.diffusers._hook import RootHook
@@ -295,16 +295,17 @@ def calibrate(
     if not callable(run):
         raise TypeError(f"`run` is {type(run).__name__}; write a callable that makes a run and returns its samples.")
 
-    def made(tolerance: float | str) -> tuple[float | str, Any, Report]:
+    def made(tolerance: float | str) -> Trial:
         accelerate(model, tolerance=tolerance, **options)
         try:
-            return tolerance, run(), report(model)
+            return trial(tolerance, run(), full, report(model))
         finally:
             restore(model)
 
     for network in _networks(model, options.get("scheduler"))[0].values():
         _check(network, options.get("at", "output"))
-    return learnt(run(), map(made, tolerances))
+    full = run()
+    return learnt([made(tolerance) for tolerance in tolerances])
 
 
 def restore(model: _Model) -> _Model:

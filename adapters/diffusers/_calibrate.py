@@ -1,7 +1,7 @@
 """What are estimated errors and tolerances worth? Learnt from runs whose true errors are known."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +11,63 @@ from spectral_forecast import metrics
 from spectral_forecast.adapters._session import Report
 from spectral_forecast.tolerance import Calibration, relative_error
 
-__all__ = ["learnt", "missed"]
+__all__ = ["Trial", "learnt", "missed", "of_tolerances", "trial"]
 
 
-def learnt(full: Any, runs: Iterable[tuple[float | str, Any, Report]]) -> Calibration:
-    """Return the calibration that runs teach: the tolerance of each, its samples and what it reports."""
-    made, events = [], ["`tolerances` are none"]
-    for tolerance, samples, report in runs:
-        error, events = missed(samples, full), report.events
-        if report.sample_error and error:
-            made.append((relative_error(tolerance), report.sample_error, error))
+class Trial(NamedTuple):
+    """A call of a pipeline with a tolerance, next to the same one in full.
+
+    Attributes
+    ----------
+    tolerance : float
+    estimate : float
+        What the report says of the samples' error; 0 where it says nothing.
+    error : float
+        The true one, the mean over the samples.
+    samples, evaluations : int
+    events : tuple of str
+        Of the report.
+    """
+
+    tolerance: float
+    estimate: float
+    error: float
+    samples: int
+    evaluations: int
+    events: tuple[str, ...] = ()
+
+
+def trial(tolerance: float | str, samples: Any, full: Any, report: Report) -> Trial:
+    """Return what a call says: its samples, the full one's, and what it reports."""
+    estimate, count = report.sample_error or 0.0, len(_rows(full))
+    return Trial(
+        relative_error(tolerance), estimate, missed(samples, full), count, report.evaluations, tuple(report.events)
+    )
+
+
+def of_tolerances(trials: Iterable[Trial]) -> list[Trial]:
+    """Return means over samples, one for each tolerance, the largest first; of calls in which something was told."""
+    found: dict[float, list[Trial]] = {}
+    for one in trials:
+        if one.estimate and one.error:
+            found.setdefault(one.tolerance, []).append(one)
+    return [_mean(found[tolerance]) for tolerance in sorted(found, reverse=True)]
+
+
+def _mean(trials: Sequence[Trial]) -> Trial:
+    counts = [one.samples for one in trials]
+    columns = ([getattr(one, name) for one in trials] for name in ("estimate", "error", "evaluations"))
+    estimate, error, evaluations = (float(np.average(column, weights=counts)) for column in columns)
+    return Trial(trials[0].tolerance, estimate, error, sum(counts), round(evaluations))
+
+
+def learnt(trials: Sequence[Trial]) -> Calibration:
+    """Return the calibration that trials teach."""
+    made = of_tolerances(trials)
     if not made:
+        events = list(dict.fromkeys(event for one in trials for event in one.events)) or ["`tolerances` are none"]
         raise ValueError(f"`run`: nothing was forecast, so nothing is learnt of errors: {'; '.join(events)}.")
-    return Calibration.fit(*np.transpose(made))
+    return Calibration.fit(*np.transpose([(one.tolerance, one.estimate, one.error) for one in made]))
 
 
 def missed(samples: Any, full: Any) -> float:

@@ -7,23 +7,19 @@
 ``spectral-forecast profile`` is this on the command line.
 """
 
-import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from spectral_forecast import Profile
 from spectral_forecast.adapters.diffusers import record
 from spectral_forecast.adapters.diffusers._profiled import increments, planned
 from spectral_forecast.adapters.diffusers._record import Recorded, merged
-from spectral_forecast.adapters.diffusers.sampling.call import arguments, seeded
-from spectral_forecast.adapters.diffusers.sampling.job import Job, device_kind, said, seed_of, source
-from spectral_forecast.adapters.diffusers.sampling.load import load
-from spectral_forecast.adapters.diffusers.sampling.processes import my_share
-from spectral_forecast.adapters.diffusers.sampling.prompts import batches, read_prompts
+from spectral_forecast.adapters.diffusers.sampling.call import seeded
+from spectral_forecast.adapters.diffusers.sampling.job import Job
+from spectral_forecast.adapters.diffusers.sampling.runs import Runs, my_runs
 from spectral_forecast.forecasters import profile_folder
 
 __all__ = ["Outcome", "Prediction", "make_profile", "predictions"]
@@ -70,14 +66,6 @@ class Outcome:
     processes: int = 1
 
 
-class _Run(NamedTuple):
-    """One call of a pipeline."""
-
-    number: int
-    call: dict[str, Any]
-    seeds: list[int]
-
-
 def make_profile(job: Job, name: str, *, runs: int = 16, ridge: float = 1e-4, replace: bool = False) -> Outcome:
     """Draw prompts with every step evaluated, and save the profile of these runs; their pictures are not kept.
 
@@ -108,31 +96,13 @@ def make_profile(job: Job, name: str, *, runs: int = 16, ridge: float = 1e-4, re
         If the pipeline cannot be loaded or does not take what it is to be given, if there are no prompts, if the
         profile is there already, if no run was whole, or if the runs differ in steps or noise levels.
     """
-    for word, value in (("runs", runs), ("batch", job.batch)):
-        if value < 1:
-            raise ValueError(f"`{word}` is {value}; write 1 or more.")
-    prompts, folder_or_name = read_prompts(job.prompts), source(job.pipeline)
     path = profile_folder.place(name)
     if path.exists() and not replace:
         raise ValueError(f"`out`: {path} is there already; write another name, or `--replace`.")
-    kind = device_kind(job.device)
-    share = my_share(cpu=kind == "cpu")
-    if share.gather is None:
-        raise ValueError(f"{share.count} processes cannot share what they record; start them with `accelerate launch`.")
+    work = my_runs(job, runs)
+    share = work.share
     outcome = Outcome(None, path, process=share.index, processes=share.count)
-    groups = batches(prompts, job.batch)
-    mine = range(runs)[share.index :: share.count]
-    recorded: list[tuple[int, Recorded]] = []
-    if mine:
-        dtype = job.dtype or ("float32" if kind == "cpu" else "bfloat16")
-        pipe = load(folder_or_name, job.variant, dtype, job.device or kind, share)
-        todo = []
-        for number in mine:
-            again, place = divmod(number, len(groups))
-            seeds = [seed_of(job, prompt) + again * len(prompts) for prompt in groups[place]]
-            todo.append(_Run(number, arguments(pipe, groups[place], said(job)), seeds))
-        recorded = _record(pipe, todo, job.at, outcome)
-    recorded = sorted(share.gather(recorded), key=lambda item: item[0])
+    recorded = sorted(share.gather(_record(work, job.at, outcome)), key=lambda item: item[0])
     if share.index == 0:
         if not recorded:
             why = "; ".join(dict.fromkeys(outcome.failed.values()))
@@ -154,21 +124,20 @@ def predictions(profile: Profile, evaluations: list[int]) -> list[Prediction]:
     return found
 
 
-def _record(pipe: DiffusionPipeline, todo: list[_Run], at: Any, outcome: Outcome) -> list[tuple[int, Recorded]]:
+def _record(work: Runs, at: Any, outcome: Outcome) -> list[tuple[int, Recorded]]:
     """Call the pipeline for run after run; note what was raised, and go on."""
     found: list[tuple[int, Recorded]] = []
-    takes_type = "output_type" in inspect.signature(pipe.__call__).parameters
+    if work.pipe is None:
+        return found
     with (
-        record(pipe, at=at) as recorder,
-        tqdm(total=len(todo), unit="run", disable=None if outcome.process == 0 else True) as bar,
+        record(work.pipe, at=at) as recorder,
+        tqdm(total=len(work.todo), unit="run", disable=None if outcome.process == 0 else True) as bar,
     ):
-        for run in todo:
+        for run in work.todo:
             before = len(recorder.runs)
-            # Nobody looks at the pictures.
-            call = run.call | ({"output_type": "latent"} if takes_type else {})
             try:
-                with seeded(pipe, call, run.seeds) as given:
-                    pipe(**given)
+                with seeded(work.pipe, run.call, run.seeds) as given:
+                    work.pipe(**given)
             except Exception as error:  # whatever a pipeline raises, the other runs are made
                 outcome.failed[run.number] = f"{type(error).__name__}: {error}"
             recorder.collect()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from spectral_forecast import __version__
-from spectral_forecast.cli import bench, bounds, compare, completion, demo, models, plan, profile, sample
+from spectral_forecast.cli import bench, bounds, calibrate, compare, completion, demo, models, plan, profile, sample
 from spectral_forecast.cli.parser import Parser
 
 __all__ = ["main", "parser"]
@@ -19,6 +19,7 @@ _COMMANDS = {
     "sample": sample,
     "compare": compare,
     "profile": profile,
+    "calibrate": calibrate,
     "bench": bench,
     "completion": completion,
 }

@@ -1,11 +1,11 @@
-"""Draw a picture or a video for every prompt of a file, with any diffusers pipeline, full or accelerated.
+"""Draw a picture or video for every prompt of a file, full or accelerated.
 
-A run that was stopped goes on where it was. Processes started by `accelerate launch` share the prompts.
+A run that was stopped goes on; those of `accelerate launch` share the prompts.
 """
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
     add("--evaluations", type=int, default=0, metavar="N", help="evaluate so many of them (default 0: the full run)")
     add("--tolerance", metavar="X", help='or as many as this error takes: 0.03, "30 dB"')
+    add("--calibration", type=Path, metavar="FILE", help="what tolerances are worth, from `calibrate`")
     add("--grid", type=int, metavar="N", help="forecast on a grid of so many steps")
     add_at(parser)
     group = add_rule(parser, name=None, blend=0.5, mode="free")
@@ -44,12 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw, and say what was drawn; 1 where a prompt has failed."""
     said, forecaster, output = of_job(options), _forecaster(options), Output(options)
+    from spectral_forecast.adapters.diffusers.calibrating import load_calibration
     from spectral_forecast.adapters.diffusers.sampling import Job, sample
 
     quiet()
     more = {word: getattr(options, word) for word in ("evaluations", "grid", "mp4", "out")}
     more["tolerance"] = _tolerance(options.tolerance)
-    outcome = sample(Job(**said, **more, forecaster=forecaster))
+    job = Job(**said, **more, forecaster=forecaster)
+    if options.calibration is not None:
+        job = replace(job, calibration=load_calibration(options.calibration, job))
+    outcome = sample(job)
     who = f"process {outcome.process} of {outcome.processes}: " if outcome.processes > 1 else ""
     counts = f"{len(outcome.drawn)} drawn, {len(outcome.there)} were there, {len(outcome.failed)} failed"
     output.say(f"{who}{counts}; {options.out}")

@@ -104,7 +104,7 @@ def sample(job: Job) -> Outcome:
         calls = [arguments(pipe, group, said(job)) for group in todo]
         if accelerated(job):
             budget = {"evaluations": job.evaluations or None, "tolerance": job.tolerance, "grid": job.grid}
-            accelerate(pipe, **budget, forecaster=job.forecaster, at=job.at)
+            accelerate(pipe, **budget, calibration=job.calibration, forecaster=job.forecaster, at=job.at)
         job.out.mkdir(parents=True, exist_ok=True)
         write_json(job.out / "settings.json", wanted, f".{share.index}.part")
         _draw(job, pipe, list(zip(todo, calls, strict=True)), outcome)

@@ -12,7 +12,7 @@ import torch
 from spectral_forecast import LinearForecaster
 from spectral_forecast.adapters.diffusers.sampling.files import read_json
 from spectral_forecast.adapters.diffusers.sampling.prompts import Prompt
-from spectral_forecast.tolerance import relative_error
+from spectral_forecast.tolerance import Calibration, relative_error
 
 __all__ = ["Job", "accelerated", "check_budget", "check_folder", "device_kind", "said", "seed_of", "settings", "source"]
 
@@ -37,6 +37,8 @@ class Job:
         Steps at which the network runs; 0 for all of them, without `accelerate`.
     tolerance : float or str, optional
         Instead of ``evaluations``: the relative error of the sample, as in `accelerate`.
+    calibration : Calibration, optional
+        What tolerances are worth, as in `accelerate`.
     grid : int, optional
         As in `accelerate`.
     forecaster, at
@@ -67,6 +69,7 @@ class Job:
     steps: int | None = None
     evaluations: int = 0
     tolerance: float | str | None = None
+    calibration: Calibration | None = None
     grid: int | None = None
     forecaster: LinearForecaster | None = None
     at: Literal["output", "features"] = "output"
@@ -98,6 +101,8 @@ def check_budget(job: Job) -> None:
             raise ValueError("`evaluations` and `tolerance` are two budgets; write one.")
         if job.forecaster is not None:
             raise ValueError("`tolerance` goes with the default forecaster; write `evaluations`.")
+    elif job.calibration is not None:
+        raise ValueError("`calibration` goes with `tolerance`; write the error that the samples may have.")
     if job.grid is not None and not accelerated(job):
         raise ValueError("`grid` goes with `evaluations` or `tolerance`; write how many steps to evaluate.")
 
@@ -140,8 +145,9 @@ def settings(job: Job, prompts: list[Prompt], kind: str, dtype: str) -> dict[str
     text = json.dumps([asdict(prompt) for prompt in prompts], sort_keys=True)
     found |= {"dtype": dtype, "device": kind, "options": dict(job.options)}
     found |= {"prompts": len(prompts), "prompts_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    # Folders that were written before there were these two hold nothing of them.
-    found = {name: value for name, value in found.items() if name not in ("tolerance", "grid") or value is not None}
+    # Folders that were written before there were these hold nothing of them.
+    later = ("tolerance", "calibration", "grid")
+    found = {name: value for name, value in found.items() if name not in later or value is not None}
     if accelerated(job):
         found |= {"forecaster": repr(job.forecaster), "at": job.at}
     return dict(json.loads(json.dumps(found)))
