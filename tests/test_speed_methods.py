@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import spectral_forecast as sf
-from spectral_forecast.benchmarks.speed import planning
+from spectral_forecast.benchmarks.speed import contraction, planning
 from spectral_forecast.benchmarks.speed.contraction import measure
-from spectral_forecast.benchmarks.speed.methods import OWN
+from spectral_forecast.benchmarks.speed.methods import OURS, OWN
 from spectral_forecast.benchmarks.speed.peers import PEERS
 from spectral_forecast.benchmarks.speed.restated import HiCache, Spectrum
 from spectral_forecast.benchmarks.speed.state import Cell, State
@@ -91,6 +91,25 @@ def test_what_is_too_large_or_too_slow_is_left_out_and_said():
     (left_out,) = found["left_out"]
     assert (left_out["size"], left_out["method"]) == (10**9, "all")
     assert "26.1 GiB" in left_out["why"]
+
+
+def test_of_a_large_ring_the_contraction_alone_is_timed(monkeypatch):
+    monkeypatch.setitem(contraction.ALONE, "cpu", 3000.0)
+    cells = (Cell(10, 2, "bfloat16"), Cell(1000, 2, "bfloat16"))
+    found = measure(cells, CPU, cap=2**20, seconds=0.0, copy=2**16)
+    assert {row["method"] for row in found["rows"] if row["size"] == 1000} == {OURS}
+    assert len({row["method"] for row in found["rows"] if row["size"] == 10}) > 5
+    assert [(one["size"], one["method"]) for one in found["left_out"]] == [(1000, f"all but {OURS}")]
+
+
+def test_a_copy_is_as_large_as_a_large_ring():
+    state = State(Cell(1000, 4, "bfloat16"), CPU)
+    source, target = contraction._halves(state, 3000)
+    assert (source.nbytes, target.nbytes) == (4000, 4000)
+    target.copy_(source)
+    assert torch.equal(state.kept.rows[2:], state.kept.rows[:2])
+    source, target = contraction._halves(state, 5000)
+    assert source.nbytes == target.nbytes == 5000
 
 
 def test_planning_is_timed_for_every_length():

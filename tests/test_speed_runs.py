@@ -1,12 +1,14 @@
 """Whole runs in the benchmark of speed: the networks are what they should be, and every way leaves no trace."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from spectral_forecast.benchmarks.speed import end_to_end
 from spectral_forecast.benchmarks.speed.accelerations import ACCELERATIONS, Setting, first_block_changes
 from spectral_forecast.benchmarks.speed.bench import Bench
-from spectral_forecast.benchmarks.speed.networks import LARGE, MIDDLING, SMALL
+from spectral_forecast.benchmarks.speed.networks import LARGE, MIDDLING, SMALL, Network
 
 CPU = torch.device("cpu")
 
@@ -56,6 +58,28 @@ def test_ways_leave_no_trace_and_spend_what_they_are_asked_for(bench):
     assert count[0] == 12
     assert list(forwards()) == names  # in this order, which diffusers' caches go by
     assert not [name for name, forward in forwards().items() if "cache_dit" in getattr(forward, "__module__", "")]
+
+
+def test_evaluations_are_timed_beside_a_run(bench, monkeypatch):
+    """By a twin that shares the parameters and that nothing is put around; its time is not the run's."""
+    pairs = zip(bench.module.parameters(), bench.twin.parameters(), strict=True)
+    assert all(ours is twins for ours, twins in pairs)
+    clock = [0.0]
+
+    def after(function, seconds):
+        def run(*args, **kwargs):
+            clock[0] += seconds
+            return function(*args, **kwargs)
+
+        return run
+
+    monkeypatch.setattr("spectral_forecast.benchmarks.speed.bench.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(bench.twin, "forward", after(bench.twin.forward, 100.0))
+    monkeypatch.setattr(Network, "inputs", after(Network.inputs, 1.0))  # asked for at every step
+    with ACCELERATIONS[0].put(bench.module, Setting(12, 6, bench.scheduler)) as told:
+        assert bench.beside() == (12.0, 6, 100.0)
+        assert told().evaluations == 6
+    assert bench.run() == 12.0
 
 
 def test_compiled_runs_are_measured_too(monkeypatch):

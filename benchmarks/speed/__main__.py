@@ -50,8 +50,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
-    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5 of small networks, 3 of large ones")
-    parser.add_argument("--ring-gib", type=float, help="largest ring; by default 1.5, and 48 on a GPU")
+    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, and 3 on a GPU")
+    parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
     parser.add_argument("--compile", nargs="?", const="inductor", metavar="BACKEND", help="sample compiled, too")
     parser.add_argument("--quick", action="store_true", help="a few small cells and one small network")
     return parser.parse_args(arguments)
@@ -84,11 +84,10 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
 
 
 def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    cap = GIB * (options.ring_gib or (48.0 if device.type == "cuda" else 1.5))
+    cap = GIB * (options.ring_gib or (48.0 if device.type == "cuda" else 6.0))
     if options.quick:
         return contraction.measure(contraction.QUICK, device, cap=cap, seconds=0.0, copy=2**22)
-    with machine.keeping_memory():
-        return contraction.measure(contraction.CELLS, device, cap=cap, seconds=4.0)
+    return contraction.measure(contraction.CELLS, device, cap=cap, seconds=4.0)
 
 
 def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
@@ -96,15 +95,16 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
         quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "backend": options.compile}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
     large = networks.LARGE if device.type == "cuda" else networks.MIDDLING
-    everything = [(networks.SMALL, torch.float32, 5), (large, torch.bfloat16, 3)]
-    names = [network.name for group, _, _ in everything for network in group]
+    everything = [(networks.SMALL, torch.float32), (large, torch.bfloat16)]
+    names = [network.name for group, _ in everything for network in group]
+    rounds = options.rounds or (3 if device.type == "cuda" else 5)
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
         raise SystemExit(f"`--networks` has {', '.join(sorted(unknown))}; write some of {', '.join(names)}.")
     found = {key: [row for row in known[key] if row["network"] not in wanted] for key in known}
-    for group, dtype, rounds in everything:
+    for group, dtype in everything:
         chosen = [network for network in group if network.name in wanted]
-        new = end_to_end.measure(chosen, device, dtype, rounds=options.rounds or rounds, backend=options.compile)
+        new = end_to_end.measure(chosen, device, dtype, rounds=rounds, backend=options.compile)
         found = {key: found[key] + new[key] for key in found}
     return {key: sorted(rows, key=lambda row: names.index(row["network"])) for key, rows in found.items()}
 

@@ -1,9 +1,11 @@
 """How is a network sampled, timed, and its evaluations counted? A sampler's loop as pipelines have it."""
 
+import copy
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import CacheMixin
@@ -11,35 +13,65 @@ from diffusers import CacheMixin
 from spectral_forecast.benchmarks.speed.networks import Network
 from spectral_forecast.benchmarks.speed.timing import wait
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "Timed"]
+
+
+class Timed(NamedTuple):
+    """A run: its seconds, how many steps were evaluated, and the mean seconds of the same evaluations by themselves."""
+
+    seconds: float
+    evaluated: int
+    evaluation: float
 
 
 class Bench:
-    """A network with its sampler."""
+    """A network with its sampler, and a twin of the network that shares its parameters and is left as it is."""
 
     def __init__(self, network: Network, device: torch.device, dtype: torch.dtype, steps: int) -> None:
         self.network, self.device, self.steps = network, device, steps
         self.module = network.build(device, dtype)
+        shared = {id(part): part for part in (*self.module.parameters(), *self.module.buffers())}
+        self.twin = copy.deepcopy(self.module, shared)
         self.scheduler = network.scheduler()
         self.dtype = torch.float32 if network.trained else dtype
         self.noise = torch.randn(network.sample, generator=torch.Generator().manual_seed(0)).to(device, self.dtype)
         self.conditions = network.conditions(self.noise)
 
-    @torch.no_grad()
     def run(self, steps: int | None = None) -> float:
         """Sample once, in other ``steps`` if asked for, and return the seconds that it took."""
+        return self._sampled(steps, None).seconds
+
+    def beside(self) -> Timed:
+        """Sample once, and after each evaluation have the twin evaluate the same, which is timed by itself.
+
+        A machine that is faster now than in a while is faster at both.
+        """
+        with self.counted() as count:
+            return self._sampled(None, count)
+
+    @torch.no_grad()
+    def _sampled(self, steps: int | None, count: list[int] | None) -> Timed:
         if isinstance(self.module, CacheMixin):
             self.module._reset_stateful_cache()  # as pipelines do when they are through
         self.scheduler.set_timesteps(self.steps if steps is None else steps, device=self.device)
-        x = self.noise
+        x, seconds, alone = self.noise, 0.0, [0.0]
         wait(self.device)
         begun = time.perf_counter()
         for t in self.scheduler.timesteps:
+            inputs = self.conditions | self.network.inputs(x, t)
             with self._context():
-                out = self.module(**self.conditions, **self.network.inputs(x, t), return_dict=False)[0]
+                out = self.module(**inputs, return_dict=False)[0]
             x = self.scheduler.step(out, t, x, return_dict=False)[0]
+            if count is not None and count[0] >= len(alone):
+                wait(self.device)
+                middle = time.perf_counter()
+                self.twin(**inputs, return_dict=False)
+                wait(self.device)
+                seconds, begun = seconds + middle - begun, time.perf_counter()
+                alone.append(begun - middle)
         wait(self.device)
-        return time.perf_counter() - begun
+        seconds += time.perf_counter() - begun
+        return Timed(seconds, len(alone) - 1, statistics.fmean(alone[1:] or [seconds]))
 
     def _context(self) -> AbstractContextManager[Any]:
         """What pipelines tell the caches of diffusers: which guidance branch it is."""

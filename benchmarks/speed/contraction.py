@@ -8,7 +8,8 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from spectral_forecast.benchmarks.speed.methods import OWN, Method
+from spectral_forecast.benchmarks.speed.machine import keeping_memory
+from spectral_forecast.benchmarks.speed.methods import OURS, OWN, Method
 from spectral_forecast.benchmarks.speed.peers import PEERS, RELEASED
 from spectral_forecast.benchmarks.speed.state import Cell, State
 from spectral_forecast.benchmarks.speed.timing import Task, Times, interleaved
@@ -23,8 +24,9 @@ CELLS = (
 )
 QUICK = (Cell(10**4, 2, "bfloat16"), Cell(10**4, 14, "bfloat16"))
 BEYOND_CACHES = 10**6  # elements, from which times grow with the bytes
-COPY = 2**28  # bytes of the tensor that is copied, far more than caches hold
+COPY = 2**28  # bytes that are copied at least, far more than caches hold
 READ = 2**27  # bytes that are read before each task
+ALONE = {"cpu": 1.5 * 2**30, "cuda": 48.0 * 2**30}  # bytes of a ring, beyond which nothing else has room
 
 
 def measure(
@@ -41,15 +43,15 @@ def measure(
     seconds : float
         For the rounds of one cell; three rounds are made anyway.
     copy : int
-        Bytes of the tensor that is copied.
+        Bytes that are copied; half of the ring, if that is more.
 
     Returns
     -------
     dict
         "rows": for each method and cell the median ``seconds``, the ``bytes`` that must move, the ``fraction`` of the
         copy's bytes per second (median over rounds) and ``over``, how often it fits into the released arithmetic's
-        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell; "copied": of how many;
-        "read": bytes of something else that are read before each.
+        time. "left_out": what was not timed, and why. "copy": bytes per second in each cell; "copied": of how
+        many at least; "read": bytes of something else that are read before each.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
@@ -59,13 +61,20 @@ def measure(
         if why := _too_large(cell, device, cap):
             left_out.append(_named(cell) | {"method": "all", "why": why})
             continue
+        alone = ALONE[device.type]
+        chosen = _chosen(cell, largest[cell.dtype], rows, min(_free(device), 3.0 * alone) - cell.ring)
+        if cell.ring > alone:
+            why = f"a ring of {_gib(cell.ring)}, beside which they may have no room"
+            left_out.append(_named(cell) | {"method": f"all but {OURS}", "why": why})
+            chosen = ((method, "") for method in OWN if method.name == OURS)
         timed = []
-        for method, reason in _chosen(cell, largest[cell.dtype], rows, _free(device, cap) - cell.ring):
+        for method, reason in chosen:
             if reason:
                 left_out.append(_named(cell) | {"method": method.key, "why": reason})
             else:
                 timed.append(method)
-        found, speed = _cell(cell, timed, device, seconds, copy)
+        with keeping_memory():
+            found, speed = _cell(cell, timed, device, seconds, copy)
         rows += found
         speeds.append(speed)
     return {"rows": rows, "left_out": left_out, "copy": speeds, "copied": copy, "read": READ}
@@ -75,8 +84,8 @@ def _cell(
     cell: Cell, methods: Sequence[Method], device: torch.device, seconds: float, copy: int
 ) -> tuple[list[dict[str, Any]], float]:
     state = State(cell, device)
-    source = torch.zeros(copy, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
+    source, target = _halves(state, copy)
+    copied = source.nbytes
     tasks = {method.key: method.make(state) for method in methods}
     # The caches are to hold nothing that a task reads, and nothing that the one before has written and memory lacks.
     read = torch.zeros(READ // 4, device=device).sum
@@ -89,12 +98,22 @@ def _cell(
         own = times[method.key]
         row = _named(cell) | {"method": method.name, "what": method.what, "ours": method.ours}
         row |= {"seconds": _round(own.median), "bytes": moved, "rounds": len(own.seconds)}
-        row["fraction"] = _round(moved / (2.0 * copy) * Times(own.beside).over(own))
+        row["fraction"] = _round(moved / (2.0 * copied) * Times(own.beside).over(own))
         copies += own.beside
         if released is not None and method.what == "forecast":
             row["over"] = _round(released.over(own))
         rows.append(row)
-    return rows, _round(2.0 * copy / statistics.median(copies))
+    return rows, _round(2.0 * copied / statistics.median(copies))
+
+
+def _halves(state: State, least: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is copied onto what: half of the ring onto the other, or so many bytes where those are more."""
+    ring = state.ring.view(-1).view(torch.uint8)
+    if ring.nbytes >= 2 * least:
+        half = ring.nbytes // 2
+        return ring[:half], ring[-half:]
+    source = torch.zeros(least, dtype=torch.uint8, device=state.device)
+    return source, torch.empty_like(source)
 
 
 def _chosen(cell: Cell, most: int, rows: list[dict[str, Any]], free: float) -> Iterator[tuple[Method, str]]:
@@ -130,15 +149,14 @@ def _too_large(cell: Cell, device: torch.device, cap: float) -> str:
     if cell.ring > cap:
         return f"a ring of {_gib(cell.ring)}, and {_gib(cap)} are allowed"
     need = 1.5 * cell.ring + 12 * cell.size
-    if need > _free(device, cap):
-        return f"it needs {_gib(need)}, and {_gib(_free(device, cap))} are free"
+    if need > _free(device):
+        return f"it needs {_gib(need)}, and {_gib(_free(device))} are free"
     return ""
 
 
-def _free(device: torch.device, cap: float) -> float:
-    """Bytes that may be used: four fifths of what is free, and three times the largest ring at the most."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return min(0.8 * free, 3.0 * cap)
+def _free(device: torch.device) -> float:
+    """Bytes that may be used: four fifths of what is free."""
+    return 0.8 * (torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
 
 
 def _named(cell: Cell) -> dict[str, Any]:

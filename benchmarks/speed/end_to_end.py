@@ -1,4 +1,4 @@
-"""How much sooner is a whole run over? Full and accelerated runs in turns, their ratio as a share of N/evaluations."""
+"""How much sooner is a whole run over? Accelerated runs beside plain evaluations; as a share of N/evaluations."""
 
 import statistics
 import warnings
@@ -31,14 +31,17 @@ class _Way:
     evaluated: int = 0
     extra: int = 0
     seconds: list[float] = field(default_factory=list)
+    speedups: list[float] = field(default_factory=list)
     report: Any = None
 
-    def run(self, bench: Bench) -> float:
-        """Run accelerated; only the run is timed."""
+    def run(self, bench: Bench) -> None:
+        """Run accelerated, next to plain evaluations, of which a full run would be N."""
         with self.acceleration.put(bench.module, self.setting) as told:
-            seconds = bench.run()
+            found = bench.beside()
             self.report = told and told()
-        return seconds
+        self.evaluated = found.evaluated
+        self.seconds.append(found.seconds)
+        self.speedups.append(bench.steps * found.evaluation / found.seconds)
 
 
 def measure(
@@ -51,21 +54,23 @@ def measure(
     rounds: int = 3,
     backend: str | None = None,
 ) -> dict[str, Any]:
-    """Sample with every network, in full and in every accelerated way, in turns; with a ``backend`` compiled, too.
+    """Sample with every network in every accelerated way, in turns; with a ``backend`` compiled, too.
 
     Returns
     -------
     dict
-        "rows": for each network, way and budget the evaluations counted, the median ``seconds``, the median
-        ``speedup`` of one round's full run over it, and ``share``, the speed-up over N/evaluations. "left_out": what
-        does not go with a network, and why.
+        "rows": for each network, way and budget the evaluations counted, the median ``seconds``, those of a ``full``
+        run, the median ``speedup``, of N plain evaluations that were timed along the run over the run, and ``share``,
+        the speed-up over N/evaluations. "left_out": what does not go with a network, and why.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for network in tqdm(networks, desc="whole runs", unit="network", disable=None):
         bench = Bench(network, device, dtype, steps)
-        ways, first = _warmed(bench, budgets, left_out)
-        full = _rounds(bench, ways, [first], rounds)
+        ways, full = _warmed(bench, budgets, left_out)
+        for _ in range(rounds - 1):
+            for way in ways:
+                way.run(bench)
         rows += [_row(bench, way, full, compiled=False) for way in ways]
         if backend is not None:
             full = _compiled(bench, ways, rounds, backend)
@@ -84,46 +89,41 @@ def _warmed(bench: Bench, budgets: Sequence[int], left_out: list[dict[str, Any]]
         for acceleration in ACCELERATIONS:
             way = _Way(acceleration, Setting(bench.steps, evaluations, bench.scheduler, residuals))
             try:
-                with warnings.catch_warnings(), bench.counted() as count, Peak(bench.device) as peak:
+                with warnings.catch_warnings(), Peak(bench.device) as peak:
                     warnings.simplefilter("ignore")  # what they say is an event of the report
-                    way.seconds.append(way.run(bench))
+                    way.run(bench)
             except Exception as error:  # another package's, of any kind; the page tells it
                 words = str(error).strip().split("\n")[0]
                 missing = {"network": bench.network.name, "method": acceleration.name, "why": words}
                 left_out += [missing] if missing not in left_out else []
                 continue
-            way.evaluated, way.extra = count[0], peak.bytes - full.bytes
+            way.extra = peak.bytes - full.bytes
             ways.append(way)
     return ways, seconds
 
 
-def _rounds(bench: Bench, ways: Sequence[_Way], full: list[float], rounds: int) -> list[float]:
-    """Run the other rounds; return the seconds of all full runs."""
-    for _ in range(rounds - len(full)):
-        full = [*full, bench.run()]
-        for way in ways:
-            way.seconds.append(way.run(bench))
-    return full
+def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int, backend: str) -> float:
+    """Run all rounds once more, compiled; one way after the other, since each change of a network compiles it anew.
 
-
-def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int, backend: str) -> list[float]:
-    """Run all rounds once more, compiled; one way after the other, since each change of a network compiles it anew."""
+    Returns the seconds of a full run.
+    """
     torch.compiler.reset()
     bench.module.compile(backend=backend)
     bench.run()
-    full = [bench.run() for _ in range(rounds)]
+    full = statistics.median(bench.run() for _ in range(rounds))
     for way in ways:
         torch.compiler.reset()
         with way.acceleration.put(bench.module, way.setting) as told:
             bench.run()
             way.seconds = [bench.run() for _ in range(rounds)]
+            way.speedups = [full / seconds for seconds in way.seconds]
             way.report = told and told()
     torch.compiler.reset()
     return full
 
 
-def _row(bench: Bench, way: _Way, full: Sequence[float], *, compiled: bool) -> dict[str, Any]:
-    speedup = statistics.median(a / b for a, b in zip(full, way.seconds, strict=True))
+def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, Any]:
+    speedup = statistics.median(way.speedups)
     row = {
         "network": bench.network.name,
         "large": bench.network.large,
@@ -135,11 +135,11 @@ def _row(bench: Bench, way: _Way, full: Sequence[float], *, compiled: bool) -> d
         "steps": bench.steps,
         "budget": way.setting.evaluations,
         "evaluated": way.evaluated,
-        "full": _round(statistics.median(full)),
+        "full": _round(full),
         "seconds": _round(statistics.median(way.seconds)),
         "speedup": _round(speedup),
         "share": _round(speedup * way.evaluated / bench.steps),
-        "rounds": len(full),
+        "rounds": len(way.seconds),
         "extra": way.extra,
     }
     if way.report is not None:

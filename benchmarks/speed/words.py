@@ -32,11 +32,11 @@ Written by `make bench-speed` from what it measured (benchmarks/results/{name}.j
 {copy}"""
 
 COPY = (
-    "- *A copy's speed* is that of copying {size:.0f} MiB, read and written, right before the operation: {0:.1f} GB/s "
-    "in the median, {1:.1f} to {2:.1f}. A percentage is the bytes that an operation must read and write, each once, "
-    "over the time it takes and over this speed. Before each, {read:.0f} MiB of something else are read: then the "
-    "caches hold nothing of its own, and nothing that the operation before it has still to write. What is repeated "
-    "within a round and fits into the caches can be above 100 %."
+    "- *A copy's speed* is that of copying {size:.0f} MiB, or half of a larger ring onto the other, right before the "
+    "operation: {0:.1f} GB/s read and written in the median, {1:.1f} to {2:.1f}. A percentage is the bytes that an "
+    "operation must read and write, each once, over the time it takes and over this speed. Before each, {read:.0f} MiB "
+    "of something else are read: then the caches hold nothing of its own, and nothing that the operation before it has "
+    "still to write. What is repeated within a round and fits into the caches can be above 100 %."
 )
 
 FORECAST = f"""\
@@ -62,13 +62,15 @@ One inner product of the new feature with every kept one, of differences and sum
 product in the features' dtype, which loses small errors. Nothing in the default rule needs them."""
 
 RUNS = """\
-The measured speed-up over that which the evaluations promise, N/evaluations. Evaluations are counted inside the last
-block. Small models are trained ones, with 8 samples in a batch; the others have random weights, which does not change
-what a step takes. "kept" is the report's `peak_bytes`; "more memory" is the peak of the process above that of a full
-run, looked at every two milliseconds and good to some megabytes. diffusers' TaylorSeer runs in its lite mode, which
-skips all blocks; FirstBlockCache has the threshold that comes nearest to the evaluations along a full run; cache-dit
-skips all blocks but the first at steps that a mask names, with its own TaylorSeer. Compiled runs do not take turns,
-since each change of a network compiles it anew."""
+The measured speed-up over that which the evaluations promise, N/evaluations: N plain evaluations over the run, median
+of the rounds. Right after each evaluation of a run, a twin of the network that nothing was put around evaluates the
+same and is timed by itself, since this machine may be half as fast a minute later. Evaluations are counted inside the
+last block. Small models are trained ones, with 8 samples in a batch; the others have random weights, which does not
+change what a step takes. "kept" is the report's `peak_bytes`; "more memory" is the peak of the process above that of a
+full run, looked at every two milliseconds and good to some megabytes. diffusers' TaylorSeer runs in its lite mode,
+which skips all blocks; FirstBlockCache has the threshold that comes nearest to the evaluations along a full run;
+cache-dit skips all blocks but the first at steps that a mask names, with its own TaylorSeer. Compiled runs do not take
+turns and have no twin beside them but a full run before, since each change of a network compiles it anew."""
 
 GPU = """\
 ## On a GPU
