@@ -85,20 +85,11 @@ class GuardedRun(Run):
         self.doubt = None if self.misses is None else _relative(self.misses) / float(step - self._newest)
         self._newest = step
 
-    def forecast(self, step: int) -> Array:
-        """Return the forecast of ``step``, as far as it can be trusted; see `Run.forecast`."""
-        doubt = self.doubt
-        if doubt is None:
-            return super().forecast(step)
-        self._check_kept(step)
-        drawn = self._ring.drawn(self._weights(step), self._part(doubt, step))
-        if self._ring.eager and self._follows(step + 1):
-            self._ring.ahead(self._weights(step + 1), self._part(doubt, step + 1))
-        return drawn
-
-    def _part(self, doubt: Array, step: int) -> Array:
-        """What is taken of a forecast's difference to the newest feature."""
-        error = doubt * float(step - self._newest)
+    def _part(self, step: int) -> Array | None:
+        """As much as the forecast can be trusted."""
+        if self.doubt is None:
+            return None
+        error = self.doubt * float(step - self._newest)
         xp = array_namespace(error)
         return guard(xp.minimum(error, xp.full_like(error, WORST * self.limit)), self.limit)
 

@@ -134,10 +134,11 @@ class Run(Ordered):
             If the feature of an evaluated step before this one is missing, or a later one is kept already.
         """
         self._check_kept(step)
-        total = self._ring.sum(self._weights(step))
+        weights, part = self._weights(step), self._part(step)
+        made = self._ring.sum(weights) if part is None else self._ring.drawn(weights, part)
         if self._ring.eager and self._follows(step + 1):
-            self._ring.ahead(self._weights(step + 1))
-        return total
+            self._ring.ahead(self._weights(step + 1), self._part(step + 1))
+        return made
 
     def correct(self, step: int, x: Array, *, limit: float | None = 0.2) -> Array:
         """Return the sample, moved by the plan's correction: on arrival at ``step``, after `keep`, before the update.
@@ -187,6 +188,10 @@ class Run(Ordered):
     def _follows(self, step: int) -> bool:
         """Whether ``step`` is there, and forecast from what is kept now."""
         return step < self.plan.steps and self.ready(step) and not self.plan.evaluate[step]
+
+    def _part(self, step: int) -> Array | None:
+        """What is taken of a forecast's difference to the newest feature; None for all of it."""
+        return None
 
     def _weights(self, step: int) -> Weights:
         """The weights of the ring's rows, shape (K,)."""

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from diffusers import DDIMScheduler, DiTPipeline
 
 from spectral_forecast.adapters.diffusers import calibrate
 from spectral_forecast.adapters.diffusers._calibrate import Trial, learnt, of_tolerances
@@ -21,16 +22,7 @@ CALL = ["--steps", str(STEPS), "--guidance", "1"]
 
 @pytest.fixture(scope="module")
 def dit(tmp_path_factory):
-    """Folder of a pipeline that draws classes, and a file of three of them."""
-    torch.manual_seed(0)
-    sizes = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "sample_size": 16}
-    channels = {"in_channels": 4, "out_channels": 8, "norm_num_groups": 4, "num_embeds_ada_norm": 1000}
-    folder = tmp_path_factory.mktemp("dit")
-    scheduler = DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
-    pipe = DiTPipeline(DiTTransformer2DModel(**sizes, **channels), AutoencoderKL(latent_channels=4), scheduler)
-    pipe.save_pretrained(folder / "pipe")
-    (folder / "classes.txt").write_text("3\n8\n207\n")
-    return folder / "pipe", folder / "classes.txt"
+    return tiny.classes(tmp_path_factory.mktemp("dit"), DDIMScheduler(timestep_spacing="trailing", clip_sample=False))
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +134,7 @@ def test_bad_arguments(dit, tmp_path, capsys, arguments, message):
 
 
 def test_a_run_that_fails_is_left_out(dit, tmp_path, monkeypatch, capsys):
-    original = DiTPipeline.__call__
-
-    def call(self, class_labels, guidance_scale=4.0, generator=None, num_inference_steps=50, output_type="pil"):
-        if class_labels == [8]:
-            raise RuntimeError("out of eights")
-        return original(self, class_labels, guidance_scale, generator, num_inference_steps, output_type)
-
-    monkeypatch.setattr(DiTPipeline, "__call__", call)
+    monkeypatch.setattr(DiTPipeline, "__call__", tiny.without_eights(DiTPipeline.__call__))
     assert command(dit, "--out", tmp_path / "a.json", "--runs", "2", "--json", tmp_path / "told.json") == 1
     assert "run 1 failed: RuntimeError: out of eights" in capsys.readouterr().err
     assert {one["samples"] for one in json.loads((tmp_path / "told.json").read_text())["trials"]} == {1}

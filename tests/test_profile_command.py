@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from diffusers import DDIMScheduler, DiTPipeline
 
 from spectral_forecast import Profile, schedules
 from spectral_forecast.adapters.diffusers import record
@@ -26,15 +27,7 @@ CALL = ["--steps", str(STEPS), "--guidance", "1"]
 
 @pytest.fixture(scope="module")
 def dit(tmp_path_factory):
-    """Folder of a pipeline that draws classes, and a file of three of them."""
-    torch.manual_seed(0)
-    sizes = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "sample_size": 16}
-    channels = {"in_channels": 4, "out_channels": 8, "norm_num_groups": 4, "num_embeds_ada_norm": 1000}
-    folder = tmp_path_factory.mktemp("dit")
-    pipe = DiTPipeline(DiTTransformer2DModel(**sizes, **channels), AutoencoderKL(latent_channels=4), DDIMScheduler())
-    pipe.save_pretrained(folder / "pipe")
-    (folder / "classes.txt").write_text("3\n8\n207\n")
-    return folder / "pipe", folder / "classes.txt"
+    return tiny.classes(tmp_path_factory.mktemp("dit"), DDIMScheduler())
 
 
 @pytest.fixture(autouse=True)
@@ -144,14 +137,7 @@ def test_only_the_first_process_writes(dit, tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_fails_is_left_out(dit, tmp_path, monkeypatch, capsys):
-    original = DiTPipeline.__call__
-
-    def call(self, class_labels, guidance_scale=4.0, generator=None, num_inference_steps=50, output_type="pil"):
-        if class_labels == [8]:
-            raise RuntimeError("out of eights")
-        return original(self, class_labels, guidance_scale, generator, num_inference_steps, output_type)
-
-    monkeypatch.setattr(DiTPipeline, "__call__", call)
+    monkeypatch.setattr(DiTPipeline, "__call__", tiny.without_eights(DiTPipeline.__call__))
     assert profile(dit, "--out", tmp_path / "a.json", "--runs", "3") == 1
     assert "run 1 failed: RuntimeError: out of eights" in capsys.readouterr().err
     assert Profile.load(tmp_path / "a.json").settings["runs"] == "2"

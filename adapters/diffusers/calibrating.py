@@ -21,7 +21,7 @@ from spectral_forecast.adapters.diffusers._calibrate import Trial, learnt, of_to
 from spectral_forecast.adapters.diffusers.sampling.call import seeded
 from spectral_forecast.adapters.diffusers.sampling.files import write_json
 from spectral_forecast.adapters.diffusers.sampling.job import Job
-from spectral_forecast.adapters.diffusers.sampling.runs import Run, my_runs
+from spectral_forecast.adapters.diffusers.sampling.runs import Ended, Run, my_runs
 from spectral_forecast.tolerance import Calibration, relative_error
 
 __all__ = ["Outcome", "load_calibration", "make_calibration"]
@@ -31,7 +31,7 @@ _SAME = ("steps", "guidance", "grid", "at")  # of a job, for which a calibration
 
 
 @dataclass
-class Outcome:
+class Outcome(Ended):
     """What became of the runs.
 
     Attributes
@@ -40,17 +40,12 @@ class Outcome:
         Of all processes' runs, in the first process; None in the others.
     trials : list of Trial
         What it was learnt from, a mean for each tolerance.
-    failed : dict of int to str
-        What was raised, by the number of this process's run.
-    process, processes : int
-        Which process this is, of how many.
+    failed, process, processes
+        As for `Ended`.
     """
 
     calibration: Calibration | None = None
     trials: list[Trial] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    process: int = 0
-    processes: int = 1
 
 
 def make_calibration(

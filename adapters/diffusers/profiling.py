@@ -7,7 +7,7 @@
 ``spectral-forecast profile`` is this on the command line.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from spectral_forecast.adapters.diffusers._profiled import increments, planned
 from spectral_forecast.adapters.diffusers._record import Recorded, merged
 from spectral_forecast.adapters.diffusers.sampling.call import seeded
 from spectral_forecast.adapters.diffusers.sampling.job import Job
-from spectral_forecast.adapters.diffusers.sampling.runs import Runs, my_runs
+from spectral_forecast.adapters.diffusers.sampling.runs import Ended, Runs, my_runs
 from spectral_forecast.forecasters import profile_folder
 
 __all__ = ["Outcome", "Prediction", "make_profile", "predictions"]
@@ -44,7 +44,7 @@ class Prediction:
 
 
 @dataclass
-class Outcome:
+class Outcome(Ended):
     """What became of the runs.
 
     Attributes
@@ -53,17 +53,12 @@ class Outcome:
         Of all processes' runs, in the first process; None in the others.
     path : Path
         Where it lies.
-    failed : dict of int to str
-        What was raised, or why a run is not in the profile, by the number of this process's run.
-    process, processes : int
-        Which process this is, of how many.
+    failed, process, processes
+        As for `Ended`.
     """
 
     profile: Profile | None
     path: Path
-    failed: dict[int, str] = field(default_factory=dict)
-    process: int = 0
-    processes: int = 1
 
 
 def make_profile(job: Job, name: str, *, runs: int = 16, ridge: float = 1e-4, replace: bool = False) -> Outcome:

@@ -5,11 +5,10 @@ share the runs.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
-from spectral_forecast.cli.output import Output, add_json
+from spectral_forecast.cli.call import add_at, add_call, add_loading, add_runs, add_source, of_job, quiet
+from spectral_forecast.cli.output import Output, add_json, complain
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -23,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     add = parser.add_argument
     add("--out", required=True, type=Path, metavar="FILE", help="where to write it, as JSON")
-    add("--replace", action="store_true", help="write over a file that is there")
-    add("--runs", type=int, default=8, metavar="N", help="full calls of the pipeline (default 8)")
-    add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
+    add_runs(parser, "file", 8)
     add("--grid", type=int, metavar="N", help="forecast on a grid of so many steps")
     add_at(parser)
     add_json(parser)
@@ -43,8 +40,7 @@ def run(options: argparse.Namespace) -> int:
     quiet()
     job = Job(**said, out=Path(), grid=options.grid)
     outcome = make_calibration(job, options.out, runs=options.runs, replace=options.replace)
-    for number, error in outcome.failed.items():
-        print(f"spectral-forecast calibrate: run {number} failed: {error}", file=sys.stderr)
+    complain("calibrate", {f"run {number}": error for number, error in outcome.failed.items()})
     if outcome.calibration is not None:
         lines = [["tolerance", "evaluations", "estimated error", "calibrated", "true error", "samples"]]
         for one in outcome.trials:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_at", "add_call", "add_loading", "add_source", "of_job", "quiet"]
+__all__ = ["add_at", "add_call", "add_loading", "add_runs", "add_source", "of_job", "quiet"]
 
 _WORDS = ("at", "batch", "device", "dtype", "frames", "guidance", "height", "seed", "steps", "variant", "width")
 
@@ -27,6 +27,14 @@ def add_at(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="forecast output (default) or features",
     )
+
+
+def add_runs(parser: argparse.ArgumentParser, what: str, count: int) -> None:
+    """Declare how many runs something is learnt from, and of how many steps."""
+    add = parser.add_argument
+    add("--replace", action="store_true", help=f"write over a {what} that is there")
+    add("--runs", type=int, default=count, metavar="N", help=f"calls of the pipeline (default {count})")
+    add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
 
 
 def add_call(parser: argparse.ArgumentParser) -> None:

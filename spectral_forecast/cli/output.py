@@ -3,10 +3,11 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Output", "add_json"]
+__all__ = ["Output", "add_json", "complain"]
 
 _PRINTED = "-"
 
@@ -16,6 +17,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", nargs="?", const=_PRINTED, metavar="FILE", help="write JSON to this file, or print it alone"
     )
+
+
+def complain(command: str, failed: Mapping[str, str]) -> None:
+    """Say what has failed, and why."""
+    for name, error in failed.items():
+        print(f"spectral-forecast {command}: {name} failed: {error}", file=sys.stderr)
 
 
 class Output:

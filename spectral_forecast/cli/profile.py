@@ -5,13 +5,12 @@ the runs.
 """
 
 import argparse
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from spectral_forecast import schedules
-from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
-from spectral_forecast.cli.output import Output, add_json
+from spectral_forecast.cli.call import add_at, add_call, add_loading, add_runs, add_source, of_job, quiet
+from spectral_forecast.cli.output import Output, add_json, complain
 
 __all__ = ["EXTRA", "HELP", "add_arguments", "run"]
 
@@ -26,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     add = parser.add_argument
     add("--out", required=True, metavar="NAME", help="name of the profile; or a path, with a slash or an ending")
-    add("--replace", action="store_true", help="write over a profile that is there")
-    add("--runs", type=int, default=16, metavar="N", help="calls of the pipeline (default 16)")
-    add("--steps", type=int, metavar="N", help="steps of a run (default: the pipeline's)")
+    add_runs(parser, "profile", 16)
     add_at(parser)
     add("--ridge", type=float, default=1e-4, metavar="X", help="penalty of the weights (default 0.0001)")
     add("--predict", type=int, nargs="+", metavar="N", help="evaluations to predict (default 16, 20 and 28 %% of all)")
@@ -47,8 +44,7 @@ def run(options: argparse.Namespace) -> int:
     quiet()
     job = Job(**said, out=Path())
     outcome = make_profile(job, options.out, runs=options.runs, ridge=options.ridge, replace=options.replace)
-    for number, error in outcome.failed.items():
-        print(f"spectral-forecast profile: run {number} failed: {error}", file=sys.stderr)
+    complain("profile", {f"run {number}": error for number, error in outcome.failed.items()})
     if outcome.profile is not None:
         told, count = outcome.profile.settings, outcome.profile.times.size
         output.say(f"{told['runs']} runs of {count} steps: {told['at']} of {told['network']}, {told['scheduler']}\n")

@@ -4,12 +4,11 @@ A run that was stopped goes on; those of `accelerate launch` share the prompts.
 """
 
 import argparse
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from spectral_forecast.cli.call import add_at, add_call, add_loading, add_source, of_job, quiet
-from spectral_forecast.cli.output import Output, add_json
+from spectral_forecast.cli.output import Output, add_json, complain
 from spectral_forecast.cli.rule import add_rule, rule
 from spectral_forecast.forecasters import LinearRule, Profile
 
@@ -58,8 +57,7 @@ def run(options: argparse.Namespace) -> int:
     who = f"process {outcome.process} of {outcome.processes}: " if outcome.processes > 1 else ""
     counts = f"{len(outcome.drawn)} drawn, {len(outcome.there)} were there, {len(outcome.failed)} failed"
     output.say(f"{who}{counts}; {options.out}")
-    for name, error in outcome.failed.items():
-        print(f"spectral-forecast sample: {name} failed: {error}", file=sys.stderr)
+    complain("sample", outcome.failed)
     output.emit({"out": str(options.out)} | asdict(outcome))
     return 1 if outcome.failed else 0
 

@@ -12,7 +12,24 @@ from spectral_forecast.adapters.diffusers.sampling.load import load
 from spectral_forecast.adapters.diffusers.sampling.processes import Share, my_share
 from spectral_forecast.adapters.diffusers.sampling.prompts import batches, read_prompts
 
-__all__ = ["Run", "Runs", "my_runs"]
+__all__ = ["Ended", "Run", "Runs", "my_runs"]
+
+
+@dataclass(kw_only=True)
+class Ended:
+    """What became of this process's runs.
+
+    Attributes
+    ----------
+    failed : dict of int to str
+        What was raised, or why a run does not count, by its number.
+    process, processes : int
+        Which process this is, of how many.
+    """
+
+    failed: dict[int, str] = field(default_factory=dict)
+    process: int = 0
+    processes: int = 1
 
 
 class Run(NamedTuple):
