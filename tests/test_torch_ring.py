@@ -19,7 +19,7 @@ from spectral_forecast.ring import Ring, squares
 
 HALF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10, torch.float32: 2.0**-22, torch.float64: 2.0**-50}
 FACTORS = {torch.bfloat16: 2.0**-17}  # relative error of a weight where it is not float32's
-SHAPES = [(5,), (2, 3), (3, 64, 16), (1, 128, 50), (4, 97), (2, 0), ()]
+SHAPES = [(5,), (2, 3), (3, 64, 16), (1, 128, 50), (2, 64, 160), (4, 97), (2, 0), ()]
 
 
 def features(dtype, shape, count=3, seed=0):
@@ -46,9 +46,10 @@ def test_equals_the_portable_ring(dtype, shape, small, data):
 
 
 def equals_the_portable_ring(dtype, shape, data):
-    weights = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=3, max_size=3)))
-    reference, ring = both(dtype, shape)
-    exact = sum(w * feature.double() for w, feature in zip(weights, features(dtype, shape), strict=True))
+    weights = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=2, max_size=4)))
+    kept = len(weights)
+    reference, ring = both(dtype, shape, kept)
+    exact = sum(w * feature.double() for w, feature in zip(weights, features(dtype, shape, kept), strict=True))
     factors = FACTORS.get(dtype, 2.0**-22)
     bound = HALF[dtype] * exact.abs() + factors * np.abs(weights).sum() * 5.0 + torch.finfo(dtype).tiny
     assert ((ring.sum(weights).double() - exact).abs() <= bound).all()
@@ -63,7 +64,11 @@ def equals_the_portable_ring(dtype, shape, data):
         torch.testing.assert_close(
             found, expected.to(found.dtype), rtol=0.02 if dtype != torch.float64 else 1e-12, atol=1e-3
         )
-    assert ring.nbytes == reference.nbytes == 3 * new.nbytes
+    order = list(reversed(range(kept)))
+    expected, scale = reference.products(order, new), kept * max(1.0, float(new.double().square().sum()))
+    np.testing.assert_allclose(ring.products(order, new), expected, rtol=1e-4, atol=1e-5 * scale)
+    assert all(torch.equal(ring.row(row), reference.row(row)) for row in order)
+    assert ring.nbytes == reference.nbytes == kept * new.nbytes
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -130,11 +135,26 @@ def test_factors_have_sixteen_bits_of_a_weight(weights):
         assert min(abs(w) for w in weights if w) < 1e-30  # numbers so small that bfloat16 has fewer bits
 
 
-def test_only_rows_with_weight_are_read():
-    ring = TorchRing(3)
-    for row, value in enumerate([float("nan"), 1.0, 2.0]):
-        ring.put(row, torch.full((128, 64), value, dtype=torch.bfloat16))
-    assert ring.sum(np.array([0.0, -1.0, 2.0])).unique().tolist() == [3.0]
+@pytest.mark.parametrize("kept", [2, 3, 5])
+@pytest.mark.parametrize("shape", [(128, 64), (2, 100, 64)])
+def test_only_rows_with_weight_are_read(kept, shape):
+    ring, weights = TorchRing(kept), np.zeros(kept)
+    for row, value in enumerate([2.0, float("nan"), 1.0, float("nan"), 5.0][:kept]):
+        ring.put(row, torch.full(shape, value, dtype=torch.bfloat16))
+        weights[row] = row - 1.5 if value == value else 0.0
+    assert ring.sum(weights).unique().tolist() == [{2: -3.0, 3: -2.5, 5: 10.0}[kept]]
+
+
+@pytest.mark.parametrize(("kept", "begins"), [(2, [[0, 4096], [8192, 12288]]), (3, [[0, 12288], [4096, 16384]])])
+def test_more_than_two_rows_lie_block_by_block(kept, begins):
+    """A sum of many rows reads memory from one end to the other; of two it is `lerp` of whole rows."""
+    ring = TorchRing(kept)
+    ring.put(0, torch.arange(8192, dtype=torch.float32))
+    ring.put(1, -torch.arange(8192, dtype=torch.float32))
+    memory = torch.empty(0).set_(ring.rows.untyped_storage())
+    for sign, row in zip((1.0, -1.0), begins, strict=True):
+        for block, begin in enumerate(row):
+            assert torch.equal(memory[begin : begin + 4096], sign * torch.arange(4096.0) + sign * 4096.0 * block)
 
 
 def test_factors_beyond_a_dtype_take_the_other_way():

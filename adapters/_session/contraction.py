@@ -5,6 +5,10 @@ as bags of an embedding: PyTorch's own kernel for that reads each block once, mu
 once. It wants its factors in the rows' dtype, so a factor of bfloat16 rows goes in as a sum of two such numbers, which
 have 16 bits together, 256 times as fine as the rows themselves; a block is in the cache when it is read again.
 Everything else is converted to float32 and multiplied a chunk at a time.
+
+Where there are more than two rows, they lie in memory block by block: the first block of every row, the second of
+every row, and so on. A sum then reads memory from one end to the other. From rows one after another it reads as many
+places at a time as there are rows, which has taken up to twice as long where rows have hundreds of megabytes.
 """
 
 import functools
@@ -14,30 +18,51 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "NARROW", "centred_products", "errors", "small_sum", "weighted_sum"]
+__all__ = ["CHUNK", "NARROW", "as_one", "centred_products", "errors", "new_rows", "small_sum", "weighted_sum"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
 SMALLEST, LARGEST = 64, 4096  # elements of a block
 CHUNK = 2**18  # of all rows together, that are converted at a time
 EXACT = 2.0**-16  # relative error of factors: that of two bfloat16 numbers of 8 bits
+TOGETHER = 2  # rows at the most that lie one after another; more are read block by block
+
+
+def new_rows(kept: int, items: int, size: int, dtype: torch.dtype, *, pinned: bool = False) -> torch.Tensor:
+    """Return memory for ``kept`` rows, each of so many items of ``size`` elements, on the CPU.
+
+    Returns
+    -------
+    Tensor, shape (K, items, blocks, block)
+        In memory an item's rows lie block by block if there are more than two of them, and rows as a whole one after
+        another else.
+    """
+    block = _block(size) if kept > TOGETHER else 0
+    shape = (items, size // block, kept, block) if block else (kept, items, 1, size)
+    memory = torch.empty(shape, dtype=dtype, device="cpu", pin_memory=pinned)
+    return memory.permute(2, 0, 1, 3) if block else memory
+
+
+def as_one(rows: torch.Tensor) -> torch.Tensor:
+    """Return a view (K, 1, blocks, block) of ``rows`` in which all items are one."""
+    return rows.flatten(1)[:, None, None] if rows.is_contiguous() else rows.flatten(1, 2)[:, None]
 
 
 def small_sum(rows: torch.Tensor, weights: NDArray[np.float64]) -> torch.Tensor:
-    """Return the sums (items, n) of small ``rows`` (K, items, n) with weights (items, K), in float32 and at once."""
+    """Return the sums (items, blocks, block) of small ``rows``, as `weighted_sum` does, in float32 and at once."""
     used = np.flatnonzero(weights.any(axis=0)).tolist()
-    factors, sums = _float32(weights), rows.new_zeros(rows.shape[1:], dtype=torch.float32)
+    factors, sums = _float32(weights)[..., None, None], rows.new_zeros(rows.shape[1:], dtype=torch.float32)
     for row in used:
-        sums.addcmul_(rows[row].to(torch.float32), factors[:, row, None])
+        sums.addcmul_(rows[row].to(torch.float32), factors[:, row])
     return sums
 
 
 def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return weighted sums (items, n) of ``rows`` (K, items, n), each item with weights of its own.
+    """Return weighted sums (items, blocks, block) of ``rows``, each item with weights of its own.
 
     Parameters
     ----------
-    rows : Tensor, shape (K, items, n)
-        Contiguous, on the CPU, of a floating dtype. Rows of weight 0 in all items are not read.
+    rows : Tensor, shape (K, items, blocks, block)
+        As `new_rows` makes them. Rows of weight 0 in all items are not read.
     weights : ndarray, shape (items, K)
     dtype : torch.dtype, optional
         Of the sums, one of `NARROW`; by default that of the rows.
@@ -49,9 +74,9 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: tor
         return rows.new_zeros(rows.shape[1:], dtype=dtype)
     lines = [[line[row] for row in used] for line in lines]
     if rows.dtype == dtype:
-        if len(used) == 2 and all(_is_line(*line) for line in lines):
+        if len(used) == 2 and rows.shape[2] == 1 and all(_is_line(*line) for line in lines):
             return _line(rows, used, lines)
-        block = _block(rows.shape[2])
+        block = _block(rows.shape[3])
         factors = _factors(lines, dtype) if block else None
         if factors is not None:
             return _by_bags(rows, block, tuple(used), factors)
@@ -61,9 +86,9 @@ def weighted_sum(rows: torch.Tensor, weights: NDArray[np.float64], *, dtype: tor
 def errors(
     rows: torch.Tensor, weights: NDArray[np.float64], newest: int, feature: torch.Tensor, scale: float = 1.0
 ) -> tuple[float, float, float]:
-    """Return squared norms of a ``feature`` (n,): less the weighted sum of ``rows`` (K, n), less the newest, whole.
+    """Return squared norms of a ``feature`` (n,): less the weighted sum of rows, less the newest, and of it whole.
 
-    The newest row counts ``scale`` times.
+    They are one item's ``rows``, of shape (K, blocks, block). The newest counts ``scale`` times.
     """
     used = np.union1d(np.flatnonzero(weights), [newest])
     factors = _float32(np.stack([weights[used], scale * (used == newest)]))
@@ -76,7 +101,7 @@ def errors(
 
 
 def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Tensor) -> NDArray[np.float64]:
-    """Return what `spectral_forecast.gram.row` does, of ``feature`` (n,) and of ``rows`` (K, n) in their order."""
+    """Return what `spectral_forecast.gram.row` does, of a ``feature`` (n,) and one item's ``rows``, in their order."""
     sums = rows.new_zeros(len(order) + 1, dtype=torch.float64)
     for begin, end, chunk in _converted(rows, order):
         newest = chunk[-1].clone()
@@ -94,32 +119,41 @@ def _is_line(first: float, second: float) -> bool:
 def _line(rows: torch.Tensor, used: Sequence[int], lines: Sequence[Sequence[float]]) -> torch.Tensor:
     """The default rule's sums, of two rows with weights that add up to one."""
     first, second = rows[used[0]], rows[used[1]]
-    sums = torch.empty_like(first)
+    sums = rows.new_empty(rows.shape[1:])
     for item, (_, weight) in enumerate(lines):
         torch.lerp(first[item], second[item], weight, out=sums[item])
     return sums
 
 
 def _by_bags(rows: torch.Tensor, block: int, used: tuple[int, ...], factors: torch.Tensor) -> torch.Tensor:
-    items, size = rows.shape[1:]
-    indices, offsets = _indices(used, items * size // block, factors.shape[1] // len(used))
+    _, items, places, length = rows.shape
+    row, item, place = (stride // block for stride in rows.stride()[:3])
+    shape, each = (items, places, length // block), places * length // block
+    indices, offsets = _indices(used, (row, item, place), shape, factors.shape[1] // len(used))
     sums = torch.nn.functional.embedding_bag(
         indices,
-        rows.view(-1, block),
+        rows.as_strided((rows.numel() // block, block), (block, 1)),
         offsets,
         mode="sum",
-        per_sample_weights=factors.repeat_interleave(size // block, dim=0).flatten(),
+        per_sample_weights=factors.repeat_interleave(each, dim=0).flatten(),
         include_last_offset=True,
     )
-    return sums.view(items, size)
+    return sums.view(rows.shape[1:])
 
 
 @functools.lru_cache(maxsize=4)
-def _indices(used: tuple[int, ...], blocks: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which blocks of the table make up each of a row's ``blocks``, one after another, and where each sum begins."""
-    bag = np.repeat(used, parts) * blocks
-    indices = np.arange(blocks)[:, None] + bag
-    return torch.from_numpy(indices.ravel()), torch.from_numpy(np.arange(0, indices.size + 1, len(bag)))
+def _indices(
+    used: tuple[int, ...], strides: tuple[int, int, int], shape: tuple[int, int, int], parts: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which blocks of the table make up each block of the sums, one after another, and where each of those begins.
+
+    A row, an item, and a place in it begin so many blocks (``strides``) after those before; the sums have ``shape``.
+    """
+    row, item, place = strides
+    items, places, each = shape
+    blocks = item * np.arange(items)[:, None, None] + place * np.arange(places)[:, None] + np.arange(each)
+    indices = blocks[..., None] + row * np.repeat(used, parts)
+    return torch.from_numpy(indices.ravel()), torch.from_numpy(np.arange(0, indices.size + 1, indices.shape[-1]))
 
 
 def _factors(lines: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor | None:
@@ -160,21 +194,26 @@ def _by_chunks(
     rows: torch.Tensor, used: Sequence[int], lines: Sequence[Sequence[float]], dtype: torch.dtype
 ) -> torch.Tensor:
     factors, sums = _float32(np.array(lines)), rows.new_empty(rows.shape[1:], dtype=dtype)
-    for item, written in enumerate(sums):
+    for item, written in enumerate(sums.flatten(1)):
         for begin, end, chunk in _converted(rows[:, item], used):
             written[begin:end] = factors[item] @ chunk
     return sums
 
 
 def _converted(rows: torch.Tensor, used: Sequence[int]) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """The rows in float32, a chunk at a time: where it begins and ends, and what is in it until the next one."""
-    size, step = rows.shape[1], max(1, CHUNK // len(used))
-    scratch = rows.new_empty((len(used), min(step, size)), dtype=torch.float32)
-    for begin in range(0, size, step):
-        end = min(begin + step, size)
+    """One item's rows in float32, a chunk at a time: where it begins and ends, and what is in it until the next one."""
+    _, blocks, block = rows.shape
+    step = max(1, CHUNK // len(used))
+    pieces = rows.split(step, dim=2) if blocks == 1 else rows.split(max(1, step // block), dim=1)
+    scratch = rows.new_empty((len(used), pieces[0][0].numel()), dtype=torch.float32)
+    begin = 0
+    for piece in pieces:
+        shape = piece.shape[1:]
+        chunk = scratch[:, : shape.numel()]
         for place, row in enumerate(used):
-            scratch[place, : end - begin].copy_(rows[row, begin:end])
-        yield begin, end, scratch[:, : end - begin]
+            chunk[place].view(shape).copy_(piece[row])
+        yield begin, begin + shape.numel(), chunk
+        begin += shape.numel()
 
 
 @functools.lru_cache(maxsize=256)

@@ -57,12 +57,7 @@ class HostRing(TorchRing):
         self._coming = _Coming(table, _begun(lambda: self._sent(table)))
 
     def _rows_for(self, feature: torch.Tensor) -> torch.Tensor:
-        return torch.empty(
-            (self.kept, *feature.shape),
-            dtype=self.dtype or feature.dtype,
-            device="cpu",
-            pin_memory=feature.is_cuda,
-        )
+        return self._memory(feature, torch.device("cpu"), pinned=feature.is_cuda)
 
     def _weighted(self, weights: NDArray[np.float64]) -> torch.Tensor:
         coming = self._settled()

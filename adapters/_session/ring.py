@@ -12,8 +12,10 @@ from spectral_forecast._typing import Weights
 from spectral_forecast.adapters._session.contraction import (
     CHUNK,
     NARROW,
+    as_one,
     centred_products,
     errors,
+    new_rows,
     small_sum,
     weighted_sum,
 )
@@ -41,7 +43,7 @@ class TorchRing(Ring):
         super().__init__(kept)
         self.dtype = dtype
         self.scale = np.ones(kept)
-        self.rows: torch.Tensor | None = None
+        self.rows: torch.Tensor | None = None  # (K, items, blocks, block)
         self.kernels: Any = None  # of a GPU, where there are some
         self.chunked = False  # whether rows are summed by `contraction`: on CPUs, where float32 is wide enough
 
@@ -57,13 +59,14 @@ class TorchRing(Ring):
         if self.rows.dtype == FLOAT8:
             self.scale[row] = max(float(feature.abs().amax()), 1e-30) / torch.finfo(FLOAT8).max
             feature = feature / self.scale[row]
-        self.rows[row].copy_(feature)
-        self._rows[row] = self.rows[row]
+        kept = self.rows[row]
+        kept.copy_(feature.reshape(kept.shape))
+        self._rows[row] = kept
         self.newest = row
 
     def row(self, row: int) -> torch.Tensor:
         """Return a kept feature, in its own dtype and where it came from."""
-        kept = self.rows[row].to(self.like.device, self.like.dtype)
+        kept = self.rows[row].reshape(self.like.shape).to(self.like.device, self.like.dtype)
         return kept if self.scale[row] == 1.0 else kept * self.scale[row]
 
     @property
@@ -95,11 +98,11 @@ class TorchRing(Ring):
         items = self._items
         if not (self.kernels or self.chunked) or self.rows.numel() <= SMALL:
             return super().misses(weights, feature)
-        rows, flat = self.rows.view(self.kept, items, -1), feature.contiguous().view(items, -1)
+        rows, flat = self.rows, feature.reshape(items, -1)
         if self.kernels:
-            found = self.kernels.errors(rows, weights, self.newest, flat)
+            found = self.kernels.errors(rows.flatten(2), weights, self.newest, flat)
         else:
-            flat, scale = flat.to(self.rows.device), self.scale
+            flat, scale = flat.to(rows.device), self.scale
             each = [errors(rows[:, k], weights * scale, self.newest, flat[k], scale[self.newest]) for k in range(items)]
             found = torch.tensor(each).T.to(self.like.device)
         shape = (items, *[1] * self.like.ndim)[: self.like.ndim]
@@ -111,8 +114,8 @@ class TorchRing(Ring):
         """Return the inner products that a feature brings which is not kept yet, in one pass over the rows."""
         if not order or not self.chunked or (self.scale != 1.0).any():
             return super().products(order, feature, reduce=reduce)
-        flat = feature.detach().contiguous().view(-1).to(self.rows.device)
-        sums = torch.from_numpy(centred_products(self.rows.view(self.kept, -1), order, flat))
+        flat = feature.detach().flatten().to(self.rows.device)
+        sums = torch.from_numpy(centred_products(as_one(self.rows)[:, 0], order, flat))
         return (sums if reduce is None else reduce(sums.to(self.like.device)).cpu()).numpy()
 
     @property
@@ -122,7 +125,15 @@ class TorchRing(Ring):
 
     def _rows_for(self, feature: torch.Tensor) -> torch.Tensor:
         """Return the memory of all rows."""
-        return feature.new_empty((self.kept, *feature.shape), dtype=self.dtype or feature.dtype)
+        return self._memory(feature, feature.device)
+
+    def _memory(self, feature: torch.Tensor, device: torch.device, *, pinned: bool = False) -> torch.Tensor:
+        """Return memory of all rows on a device: in blocks where `contraction` sums them, else one after another."""
+        items, dtype = self._items, self.dtype or feature.dtype
+        size = feature.numel() // max(items, 1)
+        if device.type == "cpu" and feature.dtype in NARROW:
+            return new_rows(self.kept, items, size, dtype, pinned=pinned)
+        return torch.empty((self.kept, items, 1, size), dtype=dtype, device=device, pin_memory=pinned)
 
     def _by_item(self, part: torch.Tensor) -> bool:
         """Whether what is taken of a forecast is one number, or one for each item."""
@@ -140,8 +151,8 @@ class TorchRing(Ring):
         # A network has run since the last forecast: what is called here comes from memory, and takes its time.
         if self.rows.dtype == FLOAT8:
             weights = weights * self.scale
-        rows = self.rows.view(self.kept, len(weights), -1)
-        if self.rows.numel() <= SMALL:
+        rows = as_one(self.rows) if len(weights) == 1 else self.rows
+        if rows.numel() <= SMALL:
             sums = small_sum(rows, weights).to(self.like.dtype)
         else:
             sums = weighted_sum(rows, weights, dtype=self.like.dtype)
@@ -151,8 +162,7 @@ class TorchRing(Ring):
         """Return what the kernel makes of the rows."""
         out = torch.empty(self.like.shape, dtype=(self.like if added is None else added).dtype, device=self.rows.device)
         if out.numel():
-            rows = self.rows.view(self.kept, self._items, -1)
-            self.kernels.weighted_sum(rows, weights, out, newest=self.newest, part=part, added=added)
+            self.kernels.weighted_sum(self.rows.flatten(2), weights, out, newest=self.newest, part=part, added=added)
         return out
 
 

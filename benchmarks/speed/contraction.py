@@ -62,7 +62,7 @@ def measure(
             left_out.append(_named(cell) | {"method": "all", "why": why})
             continue
         alone = ALONE[device.type]
-        chosen = _chosen(cell, largest[cell.dtype], rows, min(_free(device), 3.0 * alone) - cell.ring)
+        chosen = _chosen(cell, largest[cell.dtype], rows, min(_free(device), 4.0 * alone) - 2 * cell.ring)
         if cell.ring > alone:
             why = f"a ring of {_gib(cell.ring)}, beside which they may have no room"
             left_out.append(_named(cell) | {"method": f"all but {OURS}", "why": why})
@@ -108,10 +108,9 @@ def _cell(
 
 def _halves(state: State, least: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What is copied onto what: half of the ring onto the other, or so many bytes where those are more."""
-    ring = state.ring.view(-1).view(torch.uint8)
-    if ring.nbytes >= 2 * least:
-        half = ring.nbytes // 2
-        return ring[:half], ring[-half:]
+    half = state.memory.nbytes // 2
+    if half >= least:
+        return state.memory[:half], state.memory[-half:]
     source = torch.zeros(least, dtype=torch.uint8, device=state.device)
     return source, torch.empty_like(source)
 

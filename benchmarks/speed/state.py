@@ -47,7 +47,9 @@ class State:
     kept : TorchRing
         The adapters' own.
     ring : Tensor, shape (K, F)
-        Its rows.
+        The same rows one after another, for whoever wants them so.
+    memory : Tensor of uint8
+        That of `kept`.
     new : Tensor, shape (F,)
     times : ndarray, shape (K,)
         Of the kept rows, on [-1, 1]; the new one and the forecast are at ``t``.
@@ -62,10 +64,18 @@ class State:
         self.kept = TorchRing(cell.kept)
         for k in range(cell.kept):  # multiples of one row take as long as others, and are made sooner
             self.kept.put(k, self.new * (1.0 - 0.01 * k))
-        self.ring = self.kept.rows
+        self.memory = torch.empty(0, dtype=torch.uint8, device=device).set_(self.kept.rows.untyped_storage())
         self.times = -1.0 + 0.04 * np.arange(cell.kept)
         self.t = float(self.times[-1]) + 0.08
         self.weights = sf.Chebyshev(4, ridge=0.1).weights(self.times, self.t)
+
+    @cached_property
+    def ring(self) -> torch.Tensor:
+        """Written out, the first time that it is asked for."""
+        ring = self.new.new_empty((self.cell.kept, self.cell.size))
+        for k, row in enumerate(ring):
+            row.copy_(self.kept.row(k))
+        return ring
 
     @cached_property
     def planned(self) -> "Keeping":
