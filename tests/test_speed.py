@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spectral_forecast.benchmarks.speed import __main__ as command
-from spectral_forecast.benchmarks.speed import page, planning
+from spectral_forecast.benchmarks.speed import end_to_end, page, planning
 from spectral_forecast.benchmarks.speed.accelerations import ACCELERATIONS
 from spectral_forecast.benchmarks.speed.methods import OWN
 from spectral_forecast.benchmarks.speed.peers import PEERS
@@ -46,6 +46,17 @@ def test_a_part_is_measured_again_and_the_others_are_kept(quick, tmp_path, monke
     assert after["planning"] == before["planning"][:1]
     assert all(after[part] == before[part] for part in ("contraction", "runs"))
     assert after["machine"]["load"]["runs"] == before["machine"]["load"]["runs"]
+
+
+def test_of_some_networks_measured_again_the_time_is_not_the_whole_parts(quick, tmp_path, monkeypatch):
+    before = json.loads((quick / "new.json").read_text())
+    before["machine"]["seconds"]["runs"] = 10**6
+    (tmp_path / "new.json").write_text(json.dumps(before))
+    monkeypatch.setattr(end_to_end, "measure", lambda *_, **__: before["runs"])
+    arguments = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--results", str(tmp_path / "new.json")]
+    for more, seconds in ((["--networks", "digits"], 10**6), (["--only", "runs"], 0)):
+        command.main([*arguments, *more])
+        assert json.loads((tmp_path / "new.json").read_text())["machine"]["seconds"]["runs"] == seconds
 
 
 def test_a_part_without_the_others_is_refused(tmp_path):

@@ -85,9 +85,22 @@ def test_evaluations_are_timed_beside_a_run(bench, monkeypatch):
 def test_compiled_runs_are_measured_too(monkeypatch):
     """Graphs are captured and run as they are, of ours at outputs only: capturing takes seconds."""
     monkeypatch.setattr(end_to_end, "ACCELERATIONS", ACCELERATIONS[:1])
-    options = {"budgets": (6,), "steps": 10, "rounds": 1, "backend": "eager"}
+    options = {"budgets": (6,), "steps": 10, "rounds": 1, "compiled": {SMALL[0].name: "eager"}}
     found = end_to_end.measure(SMALL[:1], CPU, torch.float32, **options)
     assert [(row["compiled"], row["evaluated"], row["events"]) for row in found["rows"]] == [
         (False, 6, []),
         (True, 6, []),
     ]
+
+
+def test_without_a_compiler_the_other_runs_are_measured(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no compiler of C++\nat all")
+
+    monkeypatch.setattr(end_to_end, "ACCELERATIONS", ACCELERATIONS[:1])
+    options = {"budgets": (6,), "steps": 10, "rounds": 1, "compiled": {SMALL[0].name: fails}}
+    found = end_to_end.measure(SMALL[:1], CPU, torch.float32, **options)
+    assert [row["compiled"] for row in found["rows"]] == [False]
+    (missing,) = found["left_out"]
+    assert missing["network"] == SMALL[0].name
+    assert missing["why"] == "RuntimeError: no compiler of C++"

@@ -52,7 +52,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
     parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, and 3 on a GPU")
     parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
-    parser.add_argument("--compile", nargs="?", const="inductor", metavar="BACKEND", help="sample compiled, too")
+    parser.add_argument(
+        "--compile", nargs="?", const="inductor", metavar="BACKEND", help="compile all networks, not one only"
+    )
     parser.add_argument("--quick", action="store_true", help="a few small cells and one small network")
     return parser.parse_args(arguments)
 
@@ -78,8 +80,9 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     begun, before = time.perf_counter(), machine.load()
     found = parts[part]()
     facts, kept = machine.describe(device), known.get("machine", {})
-    facts["load"] = kept.get("load", {}) | {part: [before, machine.load()]}
-    facts["seconds"] = kept.get("seconds", {}) | {part: round(time.perf_counter() - begun)}
+    new = {"load": {part: [before, machine.load()]}, "seconds": {part: round(time.perf_counter() - begun)}}
+    for name, value in new.items():  # of some networks only, the whole part's stay
+        facts[name] = value | kept.get(name, {}) if options.networks else kept.get(name, {}) | value
     return known | {part: found, "machine": facts}
 
 
@@ -92,7 +95,8 @@ def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str,
 
 def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
     if options.quick:
-        quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "backend": options.compile}
+        compiled = {network.name: options.compile for network in networks.QUICK}
+        quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "compiled": compiled}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
     large = networks.LARGE if device.type == "cuda" else networks.MIDDLING
     everything = [(networks.SMALL, torch.float32), (large, torch.bfloat16)]
@@ -101,10 +105,12 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
         raise SystemExit(f"`--networks` has {', '.join(sorted(unknown))}; write some of {', '.join(names)}.")
+    once = names if options.compile else [network.name for network in networks.QUICK]
+    compiled = dict.fromkeys(once, options.compile or "inductor")
     found = {key: [row for row in known[key] if row["network"] not in wanted] for key in known}
     for group, dtype in everything:
         chosen = [network for network in group if network.name in wanted]
-        new = end_to_end.measure(chosen, device, dtype, rounds=rounds, backend=options.compile)
+        new = end_to_end.measure(chosen, device, dtype, rounds=rounds, compiled=compiled)
         found = {key: found[key] + new[key] for key in found}
     return {key: sorted(rows, key=lambda row: names.index(row["network"])) for key, rows in found.items()}
 

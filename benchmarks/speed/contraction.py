@@ -62,7 +62,7 @@ def measure(
             left_out.append(_named(cell) | {"method": "all", "why": why})
             continue
         alone = ALONE[device.type]
-        chosen = _chosen(cell, largest[cell.dtype], rows, min(_free(device), 4.0 * alone) - 2 * cell.ring)
+        chosen = _chosen(cell, largest[cell.dtype], rows, min(_free(device), 6.0 * alone) - 2 * cell.ring)
         if cell.ring > alone:
             why = f"a ring of {_gib(cell.ring)}, beside which they may have no room"
             left_out.append(_named(cell) | {"method": f"all but {OURS}", "why": why})

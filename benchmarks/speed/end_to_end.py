@@ -2,8 +2,9 @@
 
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,9 +53,9 @@ def measure(
     budgets: Sequence[int] = (14, 10),
     steps: int = 50,
     rounds: int = 3,
-    backend: str | None = None,
+    compiled: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Sample with every network in every accelerated way, in turns; with a ``backend`` compiled, too.
+    """Sample with every network in every accelerated way, in turns; those ``compiled``, by their backends, once more.
 
     Returns
     -------
@@ -72,9 +73,13 @@ def measure(
             for way in ways:
                 way.run(bench)
         rows += [_row(bench, way, full, compiled=False) for way in ways]
-        if backend is not None:
-            full = _compiled(bench, ways, rounds, backend)
-            rows += [_row(bench, way, full, compiled=True) for way in ways]
+        if backend := compiled.get(network.name):
+            try:
+                full = _compiled(bench, ways, rounds, backend)
+            except Exception as error:  # whatever a backend lacks, as a compiler of C++
+                left_out.append(_missing(network, "compiled", error))
+            else:
+                rows += [_row(bench, way, full, compiled=True) for way in ways]
         del bench, ways
     return {"rows": rows, "left_out": left_out}
 
@@ -93,8 +98,7 @@ def _warmed(bench: Bench, budgets: Sequence[int], left_out: list[dict[str, Any]]
                     warnings.simplefilter("ignore")  # what they say is an event of the report
                     way.run(bench)
             except Exception as error:  # another package's, of any kind; the page tells it
-                words = str(error).strip().split("\n")[0]
-                missing = {"network": bench.network.name, "method": acceleration.name, "why": words}
+                missing = _missing(bench.network, acceleration.name, error)
                 left_out += [missing] if missing not in left_out else []
                 continue
             way.extra = peak.bytes - full.bytes
@@ -108,18 +112,27 @@ def _compiled(bench: Bench, ways: Sequence[_Way], rounds: int, backend: str) -> 
     Returns the seconds of a full run.
     """
     torch.compiler.reset()
-    bench.module.compile(backend=backend)
-    bench.run()
-    full = statistics.median(bench.run() for _ in range(rounds))
-    for way in ways:
+    try:
+        bench.module.compile(backend=backend)
+        bench.run()
+        full = statistics.median(bench.run() for _ in range(rounds))
+        for way in ways:
+            torch.compiler.reset()
+            with way.acceleration.put(bench.module, way.setting) as told:
+                bench.run()
+                way.seconds = [bench.run() for _ in range(rounds)]
+                way.speedups = [full / seconds for seconds in way.seconds]
+                way.report = told and told()
+    finally:
         torch.compiler.reset()
-        with way.acceleration.put(bench.module, way.setting) as told:
-            bench.run()
-            way.seconds = [bench.run() for _ in range(rounds)]
-            way.speedups = [full / seconds for seconds in way.seconds]
-            way.report = told and told()
-    torch.compiler.reset()
     return full
+
+
+def _missing(network: Network, method: str, error: Exception) -> dict[str, Any]:
+    """What is left out, and why: the first line that says it."""
+    lines = str(error).strip().split("\n")
+    why = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+    return {"network": network.name, "method": method, "why": why}
 
 
 def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, Any]:

@@ -169,13 +169,13 @@ _SD35_LARGE = {
     "qk_norm": "rms_norm",
 }
 _FLUX_LIKE = {
-    "num_layers": 2,
-    "num_single_layers": 5,
+    "num_layers": 4,
+    "num_single_layers": 10,
     "num_attention_heads": 8,
     "joint_attention_dim": 512,
     "pooled_projection_dim": 256,
 }
-_WAN_LIKE = {"num_attention_heads": 6, "text_dim": 512, "ffn_dim": 3072, "num_layers": 5}
+_WAN_LIKE = {"num_attention_heads": 8, "text_dim": 512, "ffn_dim": 4096, "num_layers": 10}
 _WAN, _HUNYUAN = "WanTransformer3DModel", "HunyuanVideoTransformer3DModel"
 
 SMALL = tuple(_small(name) for name in ("digits", "photographs", "moving_digits", "digits_ddim", "digits_unet"))
