@@ -161,3 +161,12 @@ def test_sums_are_made_on_the_host_whatever_the_default_device(monkeypatch):
                 kept.put(row, torch.full(shape, 1.0 + row, dtype=torch.bfloat16))
             with torch.device("meta"):
                 assert kept.sum(weights).unique().tolist() == [weights @ [1.0, 2.0]]
+
+
+def test_a_row_takes_what_comes_from_another_device_in_one_piece():
+    """Into memory with gaps it would be copied twice, and not from where it is pinned."""
+    host, own = HostRing(5), TorchRing(5)
+    for held in (host, own):
+        held.like = torch.empty(()).expand(2, 8192)
+    assert host._rows_for(torch.empty(2, 8192, device="meta")).stride() == (2 * 8192, 8192, 8192, 1)
+    assert own._rows_for(torch.empty(2, 8192)).stride() == (4096, 2 * 5 * 4096, 5 * 4096, 1)

@@ -27,7 +27,7 @@ EXACT = 2.0**-16  # relative error of factors: that of two bfloat16 numbers of 8
 TOGETHER = 2  # rows at the most that lie one after another; more are read block by block
 
 
-def new_rows(kept: int, items: int, size: int, dtype: torch.dtype, *, pinned: bool = False) -> torch.Tensor:
+def new_rows(kept: int, items: int, size: int, dtype: torch.dtype) -> torch.Tensor:
     """Return memory for ``kept`` rows, each of so many items of ``size`` elements, on the CPU.
 
     Returns
@@ -38,7 +38,7 @@ def new_rows(kept: int, items: int, size: int, dtype: torch.dtype, *, pinned: bo
     """
     block = _block(size) if kept > TOGETHER else 0
     shape = (items, size // block, kept, block) if block else (kept, items, 1, size)
-    memory = torch.empty(shape, dtype=dtype, device="cpu", pin_memory=pinned)
+    memory = torch.empty(shape, dtype=dtype, device="cpu")
     return memory.permute(2, 0, 1, 3) if block else memory
 
 

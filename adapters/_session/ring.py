@@ -128,11 +128,14 @@ class TorchRing(Ring):
         return self._memory(feature, feature.device)
 
     def _memory(self, feature: torch.Tensor, device: torch.device, *, pinned: bool = False) -> torch.Tensor:
-        """Return memory of all rows on a device: in blocks where `contraction` sums them, else one after another."""
+        """Return memory of all rows on a device: in blocks where `contraction` sums them, else one after another.
+
+        What comes from another device goes into a row in one piece: into blocks it would go by way of a copy.
+        """
         items, dtype = self._items, self.dtype or feature.dtype
         size = feature.numel() // max(items, 1)
-        if device.type == "cpu" and feature.dtype in NARROW:
-            return new_rows(self.kept, items, size, dtype, pinned=pinned)
+        if feature.device.type == "cpu" and feature.dtype in NARROW:
+            return new_rows(self.kept, items, size, dtype)
         return torch.empty((self.kept, items, 1, size), dtype=dtype, device=device, pin_memory=pinned)
 
     def _by_item(self, part: torch.Tensor) -> bool:
