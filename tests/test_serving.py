@@ -102,6 +102,17 @@ def test_requests_with_other_plans_and_sizes_are_as_alone_to_the_last_bit():
     assert pool.requests == ()
 
 
+def test_the_default_device_does_not_matter():
+    xs = [start(seed, 1 + seed, 3) for seed in range(2)]
+    with torch.device("meta"):
+        pool = Pool(Network())
+        requests = [pool.join(PLAN, x, limit=LIMIT) for x in xs]
+        done = served(pool, requests, dict(zip(requests, xs, strict=True)))
+    assert pool.report.calls == PLAN.evaluations
+    for request, x in zip(requests, xs, strict=True):
+        assert torch.equal(done[request], by_hand(PLAN, x, limit=LIMIT))
+
+
 def spectrum_plan():
     return make_plan(spectrum(0.5), np.arange(STEPS), schedules.growing(STEPS, warmup=3), span=(0, STEPS))
 

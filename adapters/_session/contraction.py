@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "NARROW", "as_one", "centred_products", "errors", "new_rows", "small_sum", "weighted_sum"]
+__all__ = ["NARROW", "as_one", "centred_products", "errors", "new_rows", "small_sum", "weighted_sum"]
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)  # for which float32 is wide enough
 SMALLEST, LARGEST = 64, 4096  # elements of a block
-CHUNK = 2**18  # of all rows together, that are converted at a time
+CHUNK = 2**19  # elements of all rows together that are converted at a time
 EXACT = 2.0**-16  # relative error of factors: that of two bfloat16 numbers of 8 bits
 TOGETHER = 2  # rows at the most that lie one after another; more are read block by block
 
@@ -91,24 +91,23 @@ def errors(
     They are one item's ``rows``, of shape (K, blocks, block). The newest counts ``scale`` times.
     """
     used = np.union1d(np.flatnonzero(weights), [newest])
-    factors = _float32(np.stack([weights[used], scale * (used == newest)]))
-    squares = np.zeros(3)
-    for begin, end, chunk in _converted(rows, used.tolist()):
-        true = feature[begin:end].to(torch.float32)
-        off = true - factors @ chunk
-        squares += [float(torch.dot(x, x)) for x in (off[0], off[1], true)]
+    taken = np.stack([weights[used], scale * (used == newest)])
+    factors = _float32(np.column_stack([-taken, np.ones(2)]))
+    squares = rows.new_zeros(3, dtype=torch.float64)
+    for _, chunk in _converted(rows, used.tolist(), feature):
+        squares[:2] += _squares(_sums(factors, chunk))
+        squares[2:] += _squares(chunk[:, -1:])
     return tuple(squares.tolist())
 
 
 def centred_products(rows: torch.Tensor, order: Sequence[int], feature: torch.Tensor) -> NDArray[np.float64]:
     """Return what `spectral_forecast.gram.row` does, of a ``feature`` (n,) and one item's ``rows``, in their order."""
     sums = rows.new_zeros(len(order) + 1, dtype=torch.float64)
-    for begin, end, chunk in _converted(rows, order):
-        newest = chunk[-1].clone()
-        change = feature[begin:end].to(torch.float32) - newest
-        chunk[:-1] -= newest
-        sums[:-1] += (chunk @ change).double()
-        sums[-1] += torch.dot(change, change).double()
+    for _, chunk in _converted(rows, order, feature):
+        newest = chunk[:, -2:-1]
+        chunk[:, :-2] -= newest
+        chunk[:, -1:] -= newest
+        sums += _products(chunk, chunk[:, -1])
     return sums.numpy()
 
 
@@ -181,7 +180,7 @@ def _limits(dtype: torch.dtype) -> tuple[float, float, float]:
     number of b bits of float64's 53 is split off by 2 ** (53 - b) + 1.
     """
     info = torch.finfo(dtype)
-    least = 0.5 * info.eps * info.smallest_normal / EXACT  # from there on what is too small to be held does not count
+    least = info.eps * info.smallest_normal / EXACT  # from there on what is too small to be held does not count
     return least, 0.5 * info.max, 0.0 if info.eps <= EXACT else 2.0**52 * info.eps + 1.0
 
 
@@ -195,25 +194,60 @@ def _by_chunks(
 ) -> torch.Tensor:
     factors, sums = _float32(np.array(lines)), rows.new_empty(rows.shape[1:], dtype=dtype)
     for item, written in enumerate(sums.flatten(1)):
-        for begin, end, chunk in _converted(rows[:, item], used):
-            written[begin:end] = factors[item] @ chunk
+        for part, chunk in _converted(rows[:, item], used):
+            written[part] = _sums(factors[item : item + 1], chunk).flatten()
     return sums
 
 
-def _converted(rows: torch.Tensor, used: Sequence[int]) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """One item's rows in float32, a chunk at a time: where it begins and ends, and what is in it until the next one."""
+def _converted(
+    rows: torch.Tensor, used: Sequence[int], feature: torch.Tensor | None = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """One item's rows (K, blocks, block) in float32, a chunk at a time: which part of them, and what is in it.
+
+    A chunk has the shape (places, rows, length) that its part of the rows has in memory, and lasts until the next one.
+    A ``feature`` (n,) is its last row.
+    """
     _, blocks, block = rows.shape
-    step = max(1, CHUNK // len(used))
+    count, runs = len(used) + (feature is not None), _runs(used)
+    step = max(1, CHUNK // count)
     pieces = rows.split(step, dim=2) if blocks == 1 else rows.split(max(1, step // block), dim=1)
-    scratch = rows.new_empty((len(used), pieces[0][0].numel()), dtype=torch.float32)
+    scratch = rows.new_empty(count * pieces[0][0].numel(), dtype=torch.float32)
     begin = 0
     for piece in pieces:
-        shape = piece.shape[1:]
-        chunk = scratch[:, : shape.numel()]
-        for place, row in enumerate(used):
-            chunk[place].view(shape).copy_(piece[row])
-        yield begin, begin + shape.numel(), chunk
-        begin += shape.numel()
+        _, places, length = piece.shape
+        part = slice(begin, begin + places * length)
+        chunk = scratch[: count * places * length].view(places, count, length)
+        for place, row, following in runs:
+            chunk[:, place : place + following].copy_(piece[row : row + following].transpose(0, 1))
+        if feature is not None:
+            chunk[:, -1].copy_(feature[part].view(places, length))
+        yield part, chunk
+        begin = part.stop
+
+
+def _runs(used: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Rows that follow one another: the place of the first among those ``used``, which row that is, and how many."""
+    begins = [k for k, row in enumerate(used) if k == 0 or row != used[k - 1] + 1]
+    return [(k, used[k], end - k) for k, end in zip(begins, [*begins[1:], len(used)], strict=True)]
+
+
+def _sums(factors: torch.Tensor, chunk: torch.Tensor) -> torch.Tensor:
+    """Sums (places, m, length) of a chunk's rows with ``factors`` (m, rows)."""
+    if len(chunk) == 1:  # a product of matrices takes less time than a batch of one
+        return (factors @ chunk[0])[None]
+    return torch.bmm(factors.expand(len(chunk), *factors.shape), chunk)
+
+
+def _products(chunk: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """Inner products (rows,) of a chunk's rows with a ``row`` (places, length)."""
+    if len(chunk) == 1:
+        return chunk[0] @ row[0]
+    return torch.bmm(row[:, None], chunk.mT).sum(dim=(0, 1))
+
+
+def _squares(parts: torch.Tensor) -> torch.Tensor:
+    """Squared norms (m,) of ``parts`` (places, m, length)."""
+    return torch.linalg.vector_norm(parts, dim=-1).double().square().sum(dim=0)
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from spectral_forecast._typing import Weights
 from spectral_forecast.adapters._session.contraction import (
-    CHUNK,
     NARROW,
     as_one,
     centred_products,
@@ -23,7 +22,7 @@ from spectral_forecast.ring import Misses, Ring
 
 __all__ = ["FLOAT8", "TorchRing"]
 
-SMALL = CHUNK  # elements of all rows that are converted at once
+SMALL = 2**18  # elements of all rows that are converted at once
 FLOAT8 = torch.float8_e4m3fn
 
 
@@ -104,7 +103,7 @@ class TorchRing(Ring):
         else:
             flat, scale = flat.to(rows.device), self.scale
             each = [errors(rows[:, k], weights * scale, self.newest, flat[k], scale[self.newest]) for k in range(items)]
-            found = torch.tensor(each).T.to(self.like.device)
+            found = torch.tensor(each, device=self.like.device).T
         shape = (items, *[1] * self.like.ndim)[: self.like.ndim]
         return Misses(*(part.to(torch.float32).reshape(shape) for part in found))
 

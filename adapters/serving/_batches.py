@@ -1,5 +1,6 @@
 """Which requests fit into one call of the network, and how are they put together and taken apart?"""
 
+import itertools
 import numbers
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -111,7 +112,7 @@ def split(output: Any, inputs: Sequence[Any]) -> list[Any]:
     """
     if len(inputs) == 1:
         return [output]
-    ends = torch.tensor([items(one) for one in inputs]).cumsum(0).tolist()
+    ends = list(itertools.accumulate(items(one) for one in inputs))
     leaves, spec = pytree.tree_flatten(output)
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor) and (leaf.ndim == 0 or len(leaf) != ends[-1]):
