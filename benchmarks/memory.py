@@ -77,6 +77,9 @@ assert fit.memory(flux) == 14 * flux.nbytes
   one. Two forecasts are on the device then.
 * `dtype=`: hold them in another dtype, whatever that of the network is. Sums are in float32 all the same.
 
+On a CPU, a sum of more than two features takes an index besides: 1.6 % of their size for bfloat16, 0.4 % for float32.
+It is kept for later sums like it, and at most four are.
+
 A fit to all features need not keep them. `streamed` finds the few sums of features that later forecasts ask for, and
 what a new feature does to them; these are held in float32:
 

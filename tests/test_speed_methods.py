@@ -1,11 +1,13 @@
 """What the benchmark of speed times is what it says: published arithmetic, our own sums, and calls in turns."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 import spectral_forecast as sf
-from spectral_forecast.benchmarks.speed import contraction, planning
+from spectral_forecast.benchmarks.speed import contraction, planning, timing
 from spectral_forecast.benchmarks.speed.contraction import measure
 from spectral_forecast.benchmarks.speed.methods import OURS, OWN
 from spectral_forecast.benchmarks.speed.peers import PEERS
@@ -82,6 +84,23 @@ def test_tasks_take_turns_and_what_comes_before_is_not_repeated():
     times = interleaved(tasks, CPU, seconds=0.0, between=lambda: calls.append("between"), least=2)
     assert calls == ["before", "a", "b", *2 * ["between", "before", "a", "between", "b"]]  # the first is not counted
     assert [len(own.seconds) for own in times.values()] == [2, 2]
+
+
+def test_what_takes_long_has_fewer_rounds(monkeypatch):
+    now = [0.0]
+
+    def takes(seconds):
+        def run():
+            now[0] += seconds
+
+        return Task(run)
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    tasks = {"short": takes(0.1), "long": takes(2.0)}
+    times = interleaved(tasks, CPU, seconds=3.0, beside=takes(0.5), least=2, most=4)
+    assert [own.seconds for own in times.values()] == [pytest.approx([0.1] * 4), pytest.approx([2.0] * 2)]
+    assert [len(own.beside) for own in times.values()] == [4, 2]
+    assert times["long"].over(times["short"]) == pytest.approx(20.0)  # of the rounds that both have
 
 
 def test_what_is_too_large_or_too_slow_is_left_out_and_said():

@@ -150,16 +150,29 @@ def test_only_rows_with_weight_are_read(kept, shape):
     assert ring.sum(weights).unique().tolist() == [{2: -3.0, 3: -2.5, 5: 10.0}[kept]]
 
 
-@pytest.mark.parametrize(("kept", "begins"), [(2, [[0, 4096], [8192, 12288]]), (3, [[0, 12288], [4096, 16384]])])
+@pytest.mark.parametrize(("kept", "begins"), [(2, [[0, 256], [512, 768]]), (3, [[0, 768], [256, 1024]])])
 def test_more_than_two_rows_lie_block_by_block(kept, begins):
     """A sum of many rows reads memory from one end to the other; of two it is `lerp` of whole rows."""
     ring = TorchRing(kept)
-    ring.put(0, torch.arange(8192, dtype=torch.float32))
-    ring.put(1, -torch.arange(8192, dtype=torch.float32))
+    ring.put(0, torch.arange(512, dtype=torch.float32))
+    ring.put(1, -torch.arange(512, dtype=torch.float32))
     memory = torch.empty(0).set_(ring.rows.untyped_storage())
     for sign, row in zip((1.0, -1.0), begins, strict=True):
         for block, begin in enumerate(row):
-            assert torch.equal(memory[begin : begin + 4096], sign * torch.arange(4096.0) + sign * 4096.0 * block)
+            assert torch.equal(memory[begin : begin + 256], sign * torch.arange(256.0) + sign * 256.0 * block)
+
+
+def test_blocks_are_named_in_half_of_64_bits_where_they_can():
+    indices, offsets = contraction._indices((0, 2), (3, 0, 9), (1, 2, 3), 2)
+    assert indices.dtype == offsets.dtype == torch.int32
+    assert indices.view(2, 3, 4).tolist() == [
+        [[0, 0, 6, 6], [1, 1, 7, 7], [2, 2, 8, 8]],
+        [[9, 9, 15, 15], [10, 10, 16, 16], [11, 11, 17, 17]],
+    ]
+    assert offsets.tolist() == [0, 4, 8, 12, 16, 20, 24]
+    indices, offsets = contraction._indices((0, 2), (2**30, 0, 0), (1, 1, 1), 1)
+    assert indices.dtype == offsets.dtype == torch.int64
+    assert indices.tolist() == [0, 2**31]
 
 
 def test_factors_beyond_a_dtype_take_the_other_way():

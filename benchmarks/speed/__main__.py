@@ -73,7 +73,7 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     parts: dict[str, Callable[[], Any]] = {
         "contraction": lambda: _contraction(device, options),
         "planning": lambda: planning.measure(
-            steps=(20,) if options.quick else planning.STEPS, seconds=0.0 if options.quick else 5.0
+            steps=(20,) if options.quick else planning.STEPS, seconds=0.0 if options.quick else 0.15
         ),
         "runs": lambda: _runs(device, options, known.get("runs", {"rows": [], "left_out": []})),
     }

@@ -41,7 +41,7 @@ def measure(
     cap : float
         Bytes of the largest ring.
     seconds : float
-        For the rounds of one cell; three rounds are made anyway.
+        For the rounds of one method in one cell; three rounds are made anyway.
     copy : int
         Bytes that are copied; half of the ring, if that is more.
 

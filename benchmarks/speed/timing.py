@@ -40,8 +40,8 @@ class Times:
         return statistics.median(self.seconds)
 
     def over(self, other: "Times") -> float:
-        """Median of the ratios to another task, each of one round."""
-        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+        """Median of the ratios to another task, each of one round; of the rounds that both have."""
+        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=False))
 
 
 def wait(device: torch.device) -> None:
@@ -60,7 +60,7 @@ def interleaved(
     least: int = 3,
     most: int = 15,
 ) -> dict[str, Times]:
-    """Time tasks in turns: a round runs each once, or a short one several times.
+    """Time tasks in turns: a round runs each once, or a short one several times, and long ones drop out.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def interleaved(
     device : torch.device
         Where they run; an accelerator is waited for.
     seconds : float
-        No round begins after that, but ``least`` rounds are run and no more than ``most``. One round before them is
-        not counted.
+        For the rounds of one task, with what comes before it; ``least`` are run anyway, and no more than ``most``. One
+        round before them is not counted.
     between : callable, optional
         Run before whatever is timed.
     beside : Task, optional
@@ -81,15 +81,16 @@ def interleaved(
         Seconds of one run of each.
     """
     repeats = {name: _repeats(task, device) for name, task in tasks.items()}
-    times = {name: Times() for name in tasks}
-    begun = time.perf_counter()
+    times, left = {name: Times() for name in tasks}, dict.fromkeys(tasks, seconds)
     for count in range(most):
-        if count >= least and time.perf_counter() - begun > seconds:
-            break
         for name, task in tasks.items():
+            if count >= least and left[name] <= 0.0:
+                continue
+            begun = time.perf_counter()
             if beside is not None:
                 times[name].beside.append(_once(beside, device, between=between))
             times[name].seconds.append(_once(task, device, repeats[name], between))
+            left[name] -= time.perf_counter() - begun
     return times
 
 

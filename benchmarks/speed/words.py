@@ -16,7 +16,7 @@ __all__ = [
     "RUNS",
 ]
 
-KINDS = {"fraction": "the share of a copy's speed", "over": "the ratio to Spectrum", "share": "that of N/evaluations"}
+KINDS = {"fraction": "the share of a copy's speed", "share": "that of N/evaluations"}
 
 HEAD = """\
 # {title}
@@ -25,8 +25,9 @@ Written by `make bench-speed` from what it measured (benchmarks/results/{name}.j
 
 {machine}
 
-- Times are medians of rounds, in each of which everything that is compared runs once, in turns. Ratios are medians of
-  the ratios within a round. What takes less than some milliseconds is repeated within a round.
+- Times are medians of rounds, in which what is compared runs once, in turns: of operations fifteen rounds, and three at
+  least of what takes long. Ratios are medians of the ratios within a round. What takes less than some milliseconds is
+  repeated within a round.
 - Of operations: the C library is told to keep memory that is freed (`mallopt`), as other allocators do. As it is, it
   gives more than 32 MB back at once, and the system's new pages for the next result take longer than a sum, or a copy.
 {copy}"""
