@@ -105,9 +105,9 @@ def test_small_errors_in_float32_need_differences(relative, drift):
     error = np.linalg.norm(sum(c * h.astype(np.float64) for c, h in zip(coefficients, features, strict=True)))
     assert error / np.linalg.norm(features[-1]) == pytest.approx(relative, rel=0.1)
     assert gram.past_error(matrix(features), w) == pytest.approx(error, rel=0.05)
-    if relative <= 1e-3:
+    if relative <= 1e-4:  # its square is 0.01 at most, and float32 numbers of a million are 1/16 apart
         plain = np.stack(features) @ np.stack(features).T
-        assert abs(np.sqrt(max(coefficients @ plain @ coefficients, 0.0)) / error - 1.0) > 0.15
+        assert abs(np.sqrt(max(coefficients @ plain @ coefficients, 0.0)) / error - 1.0) > 0.4
     if relative <= 3.5e-6:
         # Not for want of wide sums: the products themselves are rounded.
         plain = np.array([[np.sum(a * b, dtype=np.float64) for a in features] for b in features])
