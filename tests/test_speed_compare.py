@@ -22,15 +22,16 @@ def results(**changes):
     return {"machine": {"device": "cpu"}, "contraction": {"rows": [contraction]}, "runs": {"rows": [run]}}
 
 
-@pytest.mark.parametrize("changes", [{}, {"fraction": 0.65}, {"over": 2.0}, {"share": 0.945}, {"fraction": 0.95}])
+@pytest.mark.parametrize("changes", [{}, {"fraction": 0.65}, {"over": 4.6}, {"share": 0.945}, {"fraction": 0.95}])
 def test_equal_and_slightly_slower_results_pass(changes):
-    assert compare(results(), results(**changes)) == ([], 2)
+    assert compare(results(), results(**changes)) == ([], 3)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"fraction": 0.6}, "forecast, combine, F = 1e+07, K = 14, bfloat16: fraction 0.8 has become 0.6"),
+        ({"over": 4.4}, "over 6 has become 4.4"),
         ({"share": 0.93}, "A, ours, outputs, 14 evaluations: share 0.99 has become 0.93"),
     ],
 )
@@ -42,7 +43,7 @@ def test_slower_results_fail(changes, words):
 @pytest.mark.parametrize("changes", [{"ours": False}, {"size": 10**5}])
 def test_others_and_short_times_are_not_compared(changes):
     _, common = compare(results(**changes), results(**changes))
-    assert common == 1
+    assert common == (1 if "size" in changes else 2)
 
 
 def test_results_that_have_nothing_in_common_are_refused():
@@ -60,7 +61,7 @@ def test_the_command_says_what_is_worse_and_how_it_ended(tmp_path, capsys, share
     arguments = ["--compare", str(tmp_path / "old.json"), "--results", str(tmp_path / "new.json")]
     assert command.main(arguments) == status
     printed = capsys.readouterr().out
-    assert f"2 ratios compared, {status} worse" in printed
+    assert f"3 ratios compared, {status} worse" in printed
     assert ("share 0.99 has become 0.5" in printed) == (status == 1)
 
 

@@ -16,7 +16,7 @@ __all__ = [
     "RUNS",
 ]
 
-KINDS = {"fraction": "the share of a copy's speed", "share": "that of N/evaluations"}
+KINDS = {"fraction": "the share of a copy's speed", "over": "the ratio to Spectrum", "share": "that of N/evaluations"}
 
 HEAD = """\
 # {title}
