@@ -541,6 +541,56 @@ def test_blocks_are_found_by_watching(kind, kept):
     assert report(stack).peak_bytes == 5 * kept * (8 * 4 * 4)
 
 
+class Twofold(torch.nn.Module):
+    """A network whose blocks take two streams of tokens in one argument, after others, or in two."""
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 4)
+
+        def forward(self, rope, streams, other=None):
+            image, text = streams if other is None else (streams, other)
+            return image + torch.tanh(self.inner(image)) * rope["scale"], text + image.mean()
+
+    def __init__(self, nested):
+        super().__init__()
+        self.nested = nested
+        self.blocks = torch.nn.ModuleList(Twofold.Block() for _ in range(4))
+
+    def forward(self, sample, timestep):
+        image, text, rope = sample + timestep, torch.cos(sample) + timestep, {"scale": timestep, "none": None}
+        for block in self.blocks:
+            image, text = block(rope, streams=(image, text)) if self.nested else block(rope, image, other=text)
+        return image * 0.5 + text
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@torch.no_grad()
+def test_streams_are_handed_on_from_wherever_they_were_given(nested):
+    """The inner blocks of skipped steps hand on what they are given; the last one's place takes the forecast."""
+    torch.manual_seed(0)
+    network, times = Twofold(nested).eval(), torch.linspace(1.0, 0.0, 12)
+    full = torch.stack([network(torch.ones(1, 6, 4), time) for time in times])
+    counter = Counter(network.blocks[0].inner)
+    accelerate(network, plan(), at="features")
+    results = torch.stack([network(torch.ones(1, 6, 4), time) for time in times])
+    assert counter.calls == plan().evaluations
+    assert report(network).at == "features"
+    assert not report(network).events
+    assert torch.allclose(results, full, rtol=0.05)
+
+
+def test_a_skipped_block_does_not_go_through_the_arguments_after_those_that_it_hands_on(monkeypatch):
+    """There are dozens of blocks, and what comes after the streams is nested: rotations, masks, settings."""
+    module = importlib.import_module("spectral_forecast.adapters.diffusers._split")
+    x, y, rotation = torch.ones(1, 6, 4), torch.zeros(1, 6, 4), torch.ones(3)
+    rest = {"temb": rotation, "rotations": (rotation, rotation), "settings": {"scale": 1.0}}
+    passage = module._passage((x,), rest, torch.full_like(x, 2.0))
+    monkeypatch.delattr(module.pytree, "tree_leaves")
+    assert passage((y,), rest) is y
+
+
 class Writing(torch.nn.Module):
     """A block that writes into what it is given, and returns nothing."""
 

@@ -7,8 +7,9 @@ last block's place is taken by the forecast. Whether that is true is not assumed
 feature just kept must give the result just computed.
 """
 
+import itertools
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -57,8 +58,8 @@ class Passage:
     form: Form
     sources: tuple[int, ...]  # for each tensor of the result the number of an argument's leaf
 
-    def __call__(self, arguments: Any) -> Any:
-        leaves = pytree.tree_leaves(arguments)
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves = list(itertools.islice(_leaves(args, kwargs), max(self.sources, default=-1) + 1))
         return self.form.build([leaves[source] for source in self.sources])
 
 
@@ -134,10 +135,10 @@ class Split:
             number, tail = self.position, len(self.cut.actions)
             self.position += 1
             if number == tail:
-                passage, arguments = self.cut.passage, (args, kwargs)
-                return self.cut.form.build(self.feature, None if passage is None else passage(arguments))
+                passage = self.cut.passage
+                return self.cut.form.build(self.feature, None if passage is None else passage(args, kwargs))
             action = self.cut.actions[number] if number < tail and group not in self.read else None
-            return run(*args, **kwargs) if action is None else action((args, kwargs))
+            return run(*args, **kwargs) if action is None else action(args, kwargs)
         result = run(*args, **kwargs)
         if self.seen is not None:
             # Only the newest result of each list of blocks can become the tail's; the others are let go.
@@ -145,7 +146,7 @@ class Split:
                 if call.group == group:
                     call.result = None
                     break
-            self.seen.append(Seen(group, _passage((args, kwargs), result), result))
+            self.seen.append(Seen(group, _passage(args, kwargs, result), result))
         return result
 
     def find(self, seen: list[Seen]) -> tuple[Cut, Any]:
@@ -289,9 +290,18 @@ def _keeping(cut: Cut, keep: tuple[int, ...]) -> Cut:
     return replace(cut, form=replace(cut.form, keep=keep))
 
 
-def _passage(arguments: Any, result: Any) -> Passage | None:
+def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The leaves of a call's arguments in order; those that nobody asks for are not looked for."""
+    for argument in itertools.chain(args, kwargs.values()):
+        if isinstance(argument, torch.Tensor):
+            yield argument
+        else:
+            yield from pytree.tree_leaves(argument)
+
+
+def _passage(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Passage | None:
     """For each tensor of a block's result find an argument of its shape and dtype; None where there is none."""
-    given = pytree.tree_leaves(arguments)
+    given = list(_leaves(args, kwargs))
     form, sources = Form.of(result), []
     for leaf in form.take(result):
         fits = (k for k, x in enumerate(given) if isinstance(x, torch.Tensor) and alike(x, leaf))
