@@ -34,6 +34,9 @@ def test_a_quick_run_writes_everything(quick):
     assert all(row["evaluated"] == 6 for name, row in runs.items() if "FirstBlock" not in name)
     assert not any(row["events"] for row in runs.values() if row["ours"])
     assert not results["runs"]["left_out"]
+    assert all(row["skipped"] > 0.0 for row in runs.values())
+    assert 0.0 < runs["ours, features"]["outside"] < 1.0
+    assert set(results["machine"]["date"]) == set(command.PARTS)
 
 
 def test_a_part_is_measured_again_and_the_others_are_kept(quick, tmp_path, monkeypatch):

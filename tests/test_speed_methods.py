@@ -103,6 +103,22 @@ def test_what_takes_long_has_fewer_rounds(monkeypatch):
     assert times["long"].over(times["short"]) == pytest.approx(20.0)  # of the rounds that both have
 
 
+def test_what_takes_new_memory_is_run_until_it_does_not(monkeypatch):
+    """Eight times at the most: the system's new pages take longer than many an operation."""
+    pages, calls = [0], {"settles": 0, "never": 0}
+
+    def takes(name, most):
+        def run():
+            calls[name] += 1
+            pages[0] += 10**5 if calls[name] <= most else 10
+
+        return Task(run, before=lambda: None)
+
+    monkeypatch.setattr(timing, "_new_pages", lambda: pages[0])
+    interleaved({"settles": takes("settles", 3), "never": takes("never", 10**6)}, CPU, seconds=0.0, least=2)
+    assert calls == {"settles": 4 + 2, "never": 8 + 2}
+
+
 def test_what_is_too_large_or_too_slow_is_left_out_and_said():
     cells = (Cell(1000, 2, "bfloat16"), Cell(10**9, 14, "bfloat16"))
     found = measure(cells, CPU, cap=2**20, seconds=0.0, copy=2**16)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from spectral_forecast.adapters._session import Session
 from spectral_forecast.benchmarks.speed import end_to_end
 from spectral_forecast.benchmarks.speed.accelerations import ACCELERATIONS, Setting, first_block_changes
 from spectral_forecast.benchmarks.speed.bench import Bench
@@ -76,10 +77,31 @@ def test_evaluations_are_timed_beside_a_run(bench, monkeypatch):
     monkeypatch.setattr("spectral_forecast.benchmarks.speed.bench.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(bench.twin, "forward", after(bench.twin.forward, 100.0))
     monkeypatch.setattr(Network, "inputs", after(Network.inputs, 1.0))  # asked for at every step
+    monkeypatch.setattr(Session, "call", after(Session.call, 10.0))
     with ACCELERATIONS[0].put(bench.module, Setting(12, 6, bench.scheduler)) as told:
-        assert bench.beside() == (12.0, 6, 100.0)
+        assert bench.beside() == (132.0, 6, 100.0, 10.0)
         assert told().evaluations == 6
     assert bench.run() == 12.0
+
+
+def test_what_is_outside_of_the_blocks_is_timed(bench, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("spectral_forecast.benchmarks.speed.bench.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def passes(seconds):
+        return lambda *_: clock.__setitem__(0, clock[0] + seconds)
+
+    inside = [*bench.twin.transformer_blocks, *bench.twin.single_transformer_blocks]
+    outside = [bench.twin.x_embedder, bench.twin.proj_out]
+    handles = [block.norm1.register_forward_hook(passes(1.0)) for block in bench.twin.transformer_blocks]
+    handles += [block.norm.register_forward_hook(passes(1.0)) for block in bench.twin.single_transformer_blocks]
+    handles += [layer.register_forward_hook(passes(0.5)) for layer in outside]
+    try:
+        assert bench.outside() == pytest.approx(1.0 / (1.0 + len(inside)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert not any(block._forward_hooks or block._forward_pre_hooks for block in inside)
 
 
 def test_compiled_runs_are_measured_too(monkeypatch):

@@ -1,6 +1,7 @@
 """Measure contraction, planning and whole runs, and write results, pictures and page; or compare results."""
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -80,7 +81,11 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     begun, before = time.perf_counter(), machine.load()
     found = parts[part]()
     facts, kept = machine.describe(device), known.get("machine", {})
-    new = {"load": {part: [before, machine.load()]}, "seconds": {part: round(time.perf_counter() - begun)}}
+    new: dict[str, dict[str, Any]] = {
+        "date": {part: datetime.date.today().isoformat()},
+        "load": {part: [before, machine.load()]},
+        "seconds": {part: round(time.perf_counter() - begun)},
+    }
     for name, value in new.items():  # of some networks only, the whole part's stay
         facts[name] = value | kept.get(name, {}) if options.networks else kept.get(name, {}) | value
     return known | {part: found, "machine": facts}

@@ -3,7 +3,7 @@
 import copy
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -17,11 +17,23 @@ __all__ = ["Bench", "Timed"]
 
 
 class Timed(NamedTuple):
-    """A run: its seconds, how many steps were evaluated, and the mean seconds of the same evaluations by themselves."""
+    """A run.
+
+    Attributes
+    ----------
+    seconds : float
+    evaluated : int
+        Steps.
+    evaluation : float
+        Mean seconds of the same evaluations by themselves.
+    skipped : float
+        Mean seconds of the network's other calls; 0.0 where there were none.
+    """
 
     seconds: float
     evaluated: int
     evaluation: float
+    skipped: float
 
 
 class Bench:
@@ -50,17 +62,52 @@ class Bench:
             return self._sampled(None, count)
 
     @torch.no_grad()
+    def outside(self, rounds: int = 5) -> float:
+        """Return which part of an evaluation's time is not spent in the network's lists of blocks; the median."""
+        self.scheduler.set_timesteps(self.steps, device=self.device)
+        inputs = self.conditions | self.network.inputs(self.noise, self.scheduler.timesteps[0])
+        blocks = [block for blocks in _lists(self.twin) for block in blocks]
+        inside = 0.0
+
+        def passed(sign: float) -> Callable[..., None]:
+            def hook(*_: Any) -> None:
+                nonlocal inside
+                wait(self.device)
+                inside += sign * time.perf_counter()
+
+            return hook
+
+        handles = [block.register_forward_pre_hook(passed(-1.0)) for block in blocks]
+        handles += [block.register_forward_hook(passed(1.0)) for block in blocks]
+        parts = []
+        try:
+            for _ in range(rounds):
+                wait(self.device)
+                inside, begun = 0.0, time.perf_counter()
+                self.twin(**inputs, return_dict=False)
+                wait(self.device)
+                parts.append(1.0 - inside / (time.perf_counter() - begun))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return statistics.median(parts)
+
+    @torch.no_grad()
     def _sampled(self, steps: int | None, count: list[int] | None) -> Timed:
         if isinstance(self.module, CacheMixin):
             self.module._reset_stateful_cache()  # as pipelines do when they are through
         self.scheduler.set_timesteps(self.steps if steps is None else steps, device=self.device)
-        x, seconds, alone = self.noise, 0.0, [0.0]
+        x, seconds, alone, skipped = self.noise, 0.0, [0.0], []
         wait(self.device)
         begun = time.perf_counter()
         for t in self.scheduler.timesteps:
             inputs = self.conditions | self.network.inputs(x, t)
+            called = time.perf_counter()
             with self._context():
                 out = self.module(**inputs, return_dict=False)[0]
+            if count is not None and count[0] < len(alone):
+                wait(self.device)
+                skipped.append(time.perf_counter() - called)
             x = self.scheduler.step(out, t, x, return_dict=False)[0]
             if count is not None and count[0] >= len(alone):
                 wait(self.device)
@@ -71,7 +118,9 @@ class Bench:
                 alone.append(begun - middle)
         wait(self.device)
         seconds += time.perf_counter() - begun
-        return Timed(seconds, len(alone) - 1, statistics.fmean(alone[1:] or [seconds]))
+        return Timed(
+            seconds, len(alone) - 1, statistics.fmean(alone[1:] or [seconds]), statistics.fmean(skipped or [0.0])
+        )
 
     def _context(self) -> AbstractContextManager[Any]:
         """What pipelines tell the caches of diffusers: which guidance branch it is."""
@@ -80,8 +129,7 @@ class Bench:
     @contextmanager
     def counted(self) -> Iterator[list[int]]:
         """Count the evaluations: how often the last block's first linear layer runs, whatever skips the block."""
-        lists = [child for child in self.module.children() if isinstance(child, torch.nn.ModuleList)]
-        layers = [layer for layer in lists[-1][-1].modules() if isinstance(layer, torch.nn.Linear)]
+        layers = [layer for layer in _lists(self.module)[-1][-1].modules() if isinstance(layer, torch.nn.Linear)]
         count = [0]
 
         def hook(*_: Any) -> None:
@@ -92,3 +140,7 @@ class Bench:
             yield count
         finally:
             handle.remove()
+
+
+def _lists(module: torch.nn.Module) -> list[torch.nn.ModuleList]:
+    return [child for child in module.children() if isinstance(child, torch.nn.ModuleList)]

@@ -33,6 +33,7 @@ class _Way:
     extra: int = 0
     seconds: list[float] = field(default_factory=list)
     speedups: list[float] = field(default_factory=list)
+    skipped: list[float] = field(default_factory=list)  # of an evaluation, what another call takes
     report: Any = None
 
     def run(self, bench: Bench) -> None:
@@ -43,6 +44,7 @@ class _Way:
         self.evaluated = found.evaluated
         self.seconds.append(found.seconds)
         self.speedups.append(bench.steps * found.evaluation / found.seconds)
+        self.skipped.append(found.skipped / found.evaluation)
 
 
 def measure(
@@ -61,25 +63,28 @@ def measure(
     -------
     dict
         "rows": for each network, way and budget the evaluations counted, the median ``seconds``, those of a ``full``
-        run, the median ``speedup``, of N plain evaluations that were timed along the run over the run, and ``share``,
-        the speed-up over N/evaluations. "left_out": what does not go with a network, and why.
+        run, the median ``speedup``, of N plain evaluations that were timed along the run over the run, ``share``, the
+        speed-up over N/evaluations, and, but for those compiled, in parts of an evaluation ``skipped``, a call in
+        which none is made, and ``outside``, what is not in the network's blocks. "left_out": what does not go with a
+        network, and why.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for network in tqdm(networks, desc="whole runs", unit="network", disable=None):
         bench = Bench(network, device, dtype, steps)
         ways, full = _warmed(bench, budgets, left_out)
+        outside = bench.outside()
         for _ in range(rounds - 1):
             for way in ways:
                 way.run(bench)
-        rows += [_row(bench, way, full, compiled=False) for way in ways]
+        rows += [_row(bench, way, full, outside=outside) for way in ways]
         if backend := compiled.get(network.name):
             try:
                 full = _compiled(bench, ways, rounds, backend)
             except Exception as error:  # whatever a backend lacks, as a compiler of C++
                 left_out.append(_missing(network, "compiled", error))
             else:
-                rows += [_row(bench, way, full, compiled=True) for way in ways]
+                rows += [_row(bench, way, full) for way in ways]
         del bench, ways
     return {"rows": rows, "left_out": left_out}
 
@@ -135,14 +140,15 @@ def _missing(network: Network, method: str, error: Exception) -> dict[str, Any]:
     return {"network": network.name, "method": method, "why": why}
 
 
-def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, Any]:
+def _row(bench: Bench, way: _Way, full: float, *, outside: float | None = None) -> dict[str, Any]:
+    """What is kept of a way's runs; ``outside`` of those that are not compiled."""
     speedup = statistics.median(way.speedups)
     row = {
         "network": bench.network.name,
         "large": bench.network.large,
         "parameters": sum(part.numel() for part in bench.module.parameters()),
         "dtype": str(bench.dtype).removeprefix("torch."),
-        "compiled": compiled,
+        "compiled": outside is None,
         "method": way.acceleration.name,
         "ours": way.acceleration.ours,
         "steps": bench.steps,
@@ -155,6 +161,8 @@ def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, A
         "rounds": len(way.seconds),
         "extra": way.extra,
     }
+    if outside is not None:
+        row |= {"skipped": _round(statistics.median(way.skipped)), "outside": _round(outside)}
     if way.report is not None:
         row |= {"kept": way.report.peak_bytes, "forecasting": _round(way.report.seconds / way.seconds[-1])}
         row["events"] = way.report.events

@@ -46,7 +46,7 @@ def keeping_memory() -> Iterator[None]:
         yield
         return
     library.mallopt(MAPS, 0)
-    library.mallopt(TRIM, 2**31 - 1)
+    library.mallopt(TRIM, -1)  # never
     try:
         yield
     finally:  # its defaults

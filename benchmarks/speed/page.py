@@ -70,11 +70,14 @@ def page(results: dict[str, Any]) -> str:
 
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    load = "; ".join(f"{part} {before[0]} and {after[0]}" for part, (before, after) in machine["load"].items())
+    load = "; ".join(
+        f"{part} {before[0]} and {after[0]} ({machine['date'][part]})"
+        for part, (before, after) in machine["load"].items()
+    )
     return (
         f"Measured on {machine['device']}: {machine['name']}, cores {machine['cores']}, threads {machine['threads']}; "
         f"{versions}; in {sum(machine['seconds'].values())} s. The load before and after each part, of which this "
-        f"benchmark is {machine['threads']} itself: {load}."
+        f"benchmark is {machine['threads']} itself, and the day: {load}."
     )
 
 
@@ -145,13 +148,12 @@ def _runs(rows: Rows) -> str:
     parts = []
     for name, compiled in dict.fromkeys((row["network"], row["compiled"]) for row in rows):
         own = [row for row in rows if (row["network"], row["compiled"]) == (name, compiled)]
-        lines = [
-            ["", "evaluations", "seconds", "speed-up", "of N/evaluations", "in forecasting", "kept", "more memory"]
-        ]
-        lines += [_run(row) for row in own]
         first = own[0]
+        heads = ["evaluations", "seconds", "speed-up", "of N/evaluations", "a skipped step", "in forecasting"]
+        lines = [["", *heads, "kept", "more memory"], *(_run(row) for row in own)]
         title = f"**{name}**{', compiled' * compiled}: {first['parameters'] / 1e6:,.1f} million parameters in "
-        title += f"{first['dtype']}, {first['steps']} steps in {first['full']:.3g} s."
+        title += f"{first['dtype']}, {first['steps']} steps in {first['full']:.3g} s"
+        title += "." if compiled else f"; outside of its blocks are {first['outside']:.2%} of an evaluation."
         parts.append(f"{title}\n\n{markdown(lines)}")
     return "\n\n".join(parts)
 
@@ -164,6 +166,7 @@ def _run(row: dict[str, Any]) -> list[str]:
         f"{row['seconds']:.3g}",
         f"{row['speedup']:.2f}×",
         f"{row['share']:.1%}",
+        f"{row['skipped']:.2%}" if "skipped" in row else "–",
         f"{row['forecasting']:.2%}" if ours else "–",
         f"{row['kept'] / 2**20:.1f} MiB" if ours else "–",
         f"{row['extra'] / 2**20:+.0f} MiB" if row["large"] else "–",

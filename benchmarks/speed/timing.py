@@ -1,5 +1,6 @@
 """How long does it take? Several tasks in turns, so that a slow moment of the machine meets all of them."""
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ __all__ = ["Task", "Times", "interleaved", "wait"]
 
 SHORT = 2e-3  # seconds; what is shorter is repeated until it is not
 MOST = 50  # times
+WARM, FEW = 8, 1000  # times at the most, until there are fewer new pages than this (4 MB)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def interleaved(
     device : torch.device
         Where they run; an accelerator is waited for.
     seconds : float
-        For the rounds of one task, with what comes before it; ``least`` are run anyway, and no more than ``most``. One
-        round before them is not counted.
+        For the rounds of one task, with what comes before it; ``least`` are run anyway, and no more than ``most``.
+        Before them each is run until the memory that it takes is no longer new.
     between : callable, optional
         Run before whatever is timed.
     beside : Task, optional
@@ -108,6 +110,21 @@ def _once(task: Task, device: torch.device, repeats: int = 1, between: Callable[
 
 def _repeats(task: Task, device: torch.device) -> int:
     """Warm up, and count how often a task is run for one number."""
-    if _once(task, device) > 10.0 * SHORT or task.before is not None:
+    if _warmed(task, device) > 10.0 * SHORT or task.before is not None:
         return 1
     return max(1, min(MOST, round(SHORT / max(_once(task, device), 1e-9))))
+
+
+def _warmed(task: Task, device: torch.device) -> float:
+    """Run a task until the memory that it takes is no longer new; return the seconds of the last time."""
+    for _ in range(WARM):
+        before = _new_pages()
+        seconds = _once(task, device)
+        if _new_pages() - before < FEW:
+            break
+    return seconds
+
+
+def _new_pages() -> int:
+    """How many pages of memory the system has had to find for this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
