@@ -12,6 +12,7 @@ from diffusers import CacheMixin, FirstBlockCacheConfig, TaylorSeerCacheConfig
 
 from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import Report, accelerate, report, restore
+from spectral_forecast.adapters.diffusers._split import block_lists
 
 __all__ = ["ACCELERATIONS", "Acceleration", "Setting", "first_block_changes"]
 
@@ -170,7 +171,7 @@ def _threshold(setting: Setting) -> float:
 @contextmanager
 def first_block_changes(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     """Collect what the first block adds to the image's tokens at each call; some 4096 numbers of it."""
-    blocks = next((child for child in network.children() if isinstance(child, torch.nn.ModuleList)), None)
+    blocks = next(iter(block_lists(network)), None)
     residuals: list[torch.Tensor] = []
 
     def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import CacheMixin
 
+from spectral_forecast.adapters.diffusers._split import block_lists
 from spectral_forecast.benchmarks.speed.networks import Network
 from spectral_forecast.benchmarks.speed.timing import wait
 
@@ -66,7 +67,7 @@ class Bench:
         """Return which part of an evaluation's time is not spent in the network's lists of blocks; the median."""
         self.scheduler.set_timesteps(self.steps, device=self.device)
         inputs = self.conditions | self.network.inputs(self.noise, self.scheduler.timesteps[0])
-        blocks = [block for blocks in _lists(self.twin) for block in blocks]
+        blocks = [block for blocks in block_lists(self.twin) for block in blocks]
         inside = 0.0
 
         def passed(sign: float) -> Callable[..., None]:
@@ -129,7 +130,7 @@ class Bench:
     @contextmanager
     def counted(self) -> Iterator[list[int]]:
         """Count the evaluations: how often the last block's first linear layer runs, whatever skips the block."""
-        layers = [layer for layer in _lists(self.module)[-1][-1].modules() if isinstance(layer, torch.nn.Linear)]
+        layers = [layer for layer in block_lists(self.module)[-1][-1].modules() if isinstance(layer, torch.nn.Linear)]
         count = [0]
 
         def hook(*_: Any) -> None:
@@ -140,7 +141,3 @@ class Bench:
             yield count
         finally:
             handle.remove()
-
-
-def _lists(module: torch.nn.Module) -> list[torch.nn.ModuleList]:
-    return [child for child in module.children() if isinstance(child, torch.nn.ModuleList)]

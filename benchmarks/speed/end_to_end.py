@@ -73,18 +73,20 @@ def measure(
     for network in tqdm(networks, desc="whole runs", unit="network", disable=None):
         bench = Bench(network, device, dtype, steps)
         ways, full = _warmed(bench, budgets, left_out)
-        outside = bench.outside()
+        outside = _round(bench.outside())
         for _ in range(rounds - 1):
             for way in ways:
                 way.run(bench)
-        rows += [_row(bench, way, full, outside=outside) for way in ways]
+        for way in ways:
+            parts = {"skipped": _round(statistics.median(way.skipped)), "outside": outside}
+            rows.append(_row(bench, way, full, compiled=False) | parts)
         if backend := compiled.get(network.name):
             try:
                 full = _compiled(bench, ways, rounds, backend)
             except Exception as error:  # whatever a backend lacks, as a compiler of C++
                 left_out.append(_missing(network, "compiled", error))
             else:
-                rows += [_row(bench, way, full) for way in ways]
+                rows += [_row(bench, way, full, compiled=True) for way in ways]
         del bench, ways
     return {"rows": rows, "left_out": left_out}
 
@@ -140,15 +142,14 @@ def _missing(network: Network, method: str, error: Exception) -> dict[str, Any]:
     return {"network": network.name, "method": method, "why": why}
 
 
-def _row(bench: Bench, way: _Way, full: float, *, outside: float | None = None) -> dict[str, Any]:
-    """What is kept of a way's runs; ``outside`` of those that are not compiled."""
+def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, Any]:
     speedup = statistics.median(way.speedups)
     row = {
         "network": bench.network.name,
         "large": bench.network.large,
         "parameters": sum(part.numel() for part in bench.module.parameters()),
         "dtype": str(bench.dtype).removeprefix("torch."),
-        "compiled": outside is None,
+        "compiled": compiled,
         "method": way.acceleration.name,
         "ours": way.acceleration.ours,
         "steps": bench.steps,
@@ -161,8 +162,6 @@ def _row(bench: Bench, way: _Way, full: float, *, outside: float | None = None) 
         "rounds": len(way.seconds),
         "extra": way.extra,
     }
-    if outside is not None:
-        row |= {"skipped": _round(statistics.median(way.skipped)), "outside": _round(outside)}
     if way.report is not None:
         row |= {"kept": way.report.peak_bytes, "forecasting": _round(way.report.seconds / way.seconds[-1])}
         row["events"] = way.report.events
