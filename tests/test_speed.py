@@ -62,6 +62,19 @@ def test_of_some_networks_measured_again_the_time_is_not_the_whole_parts(quick, 
         assert json.loads((tmp_path / "new.json").read_text())["machine"]["seconds"]["runs"] == seconds
 
 
+def test_networks_that_are_no_longer_measured_are_dropped(quick, tmp_path, monkeypatch):
+    before = json.loads((quick / "new.json").read_text())
+    row = before["runs"]["rows"][0]
+    before["runs"]["rows"] += [row | {"network": "FLUX.9"}, row | {"network": "photographs"}]
+    (tmp_path / "new.json").write_text(json.dumps(before))
+    monkeypatch.setattr(end_to_end, "measure", lambda *_, **__: {"rows": [], "left_out": []})
+    command.main(
+        ["--networks", "digits", "--device", "cpu", "--out", str(tmp_path), "--results", str(tmp_path / "new.json")]
+    )
+    after = json.loads((tmp_path / "new.json").read_text())
+    assert [row["network"] for row in after["runs"]["rows"]] == ["photographs"]
+
+
 def test_a_part_without_the_others_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="of which there are none"):
         command.main(["--only", "planning", "--results", str(tmp_path / "none.json")])

@@ -1,5 +1,6 @@
 """What the benchmark of speed times is what it says: published arithmetic, our own sums, and calls in turns."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import spectral_forecast as sf
-from spectral_forecast.benchmarks.speed import contraction, planning, timing
+from spectral_forecast.benchmarks.speed import contraction, machine, planning, timing
 from spectral_forecast.benchmarks.speed.contraction import measure
 from spectral_forecast.benchmarks.speed.methods import OURS, OWN
 from spectral_forecast.benchmarks.speed.peers import PEERS
@@ -117,6 +118,37 @@ def test_what_takes_new_memory_is_run_until_it_does_not(monkeypatch):
     monkeypatch.setattr(timing, "_new_pages", lambda: pages[0])
     interleaved({"settles": takes("settles", 3), "never": takes("never", 10**6)}, CPU, seconds=0.0, least=2)
     assert calls == {"settles": 4 + 2, "never": 8 + 2}
+
+
+def test_each_cell_has_a_process_of_its_own_with_large_pages(monkeypatch):
+    """One after the other; what is set for them is not left behind."""
+    began = []
+
+    class Pool:
+        def __init__(self, workers, context):
+            began.append((workers, context.get_start_method(), os.environ.get(machine.PAGES)))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, cell, keys, *_):
+            assert function is contraction._cell
+            row = {"method": "any", "what": "forecast", "dtype": cell.dtype, "size": cell.size, "keys": keys}
+            return SimpleNamespace(result=lambda: ([row], 1.0))
+
+    monkeypatch.setattr(contraction.concurrent.futures, "ProcessPoolExecutor", Pool)
+    cells = (Cell(10, 2, "bfloat16"), Cell(20, 2, "bfloat16"))
+    for before in (None, "0"):
+        if before is not None:
+            monkeypatch.setenv(machine.PAGES, before)
+        found = measure(cells, CPU, cap=2**20, seconds=0.0)
+        assert [row["size"] for row in found["rows"]] == [10, 20]
+        assert all(f"forecast: {OURS}" in row["keys"] for row in found["rows"])
+        assert os.environ.get(machine.PAGES) == before
+    assert began == [(1, "spawn", "1")] * 4
 
 
 def test_what_is_too_large_or_too_slow_is_left_out_and_said():

@@ -51,7 +51,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
-    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, and 3 on a GPU")
+    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5 of small networks, 3 of large ones")
     parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
     parser.add_argument(
         "--compile", nargs="?", const="inductor", metavar="BACKEND", help="compile all networks, not one only"
@@ -103,19 +103,19 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
         compiled = {network.name: options.compile for network in networks.QUICK}
         quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "compiled": compiled}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
-    large = networks.LARGE if device.type == "cuda" else networks.MIDDLING
-    everything = [(networks.SMALL, torch.float32), (large, torch.bfloat16)]
-    names = [network.name for group, _ in everything for network in group]
-    rounds = options.rounds or (3 if device.type == "cuda" else 5)
+    large = networks.LARGE if device.type == "cuda" else networks.DEEP
+    everything = [(networks.SMALL, torch.float32, 5), (large, torch.bfloat16, 3)]
+    names = [network.name for group, *_ in everything for network in group]
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
         raise SystemExit(f"`--networks` has {', '.join(sorted(unknown))}; write some of {', '.join(names)}.")
     once = names if options.compile else [network.name for network in networks.QUICK]
     compiled = dict.fromkeys(once, options.compile or "inductor")
-    found = {key: [row for row in known[key] if row["network"] not in wanted] for key in known}
-    for group, dtype in everything:
+    kept = set(names) - set(wanted)
+    found = {key: [row for row in known[key] if row["network"] in kept] for key in known}
+    for group, dtype, rounds in everything:
         chosen = [network for network in group if network.name in wanted]
-        new = end_to_end.measure(chosen, device, dtype, rounds=rounds, compiled=compiled)
+        new = end_to_end.measure(chosen, device, dtype, rounds=options.rounds or rounds, compiled=compiled)
         found = {key: found[key] + new[key] for key in found}
     return {key: sorted(rows, key=lambda row: names.index(row["network"])) for key, rows in found.items()}
 

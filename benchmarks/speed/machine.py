@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe", "keeping_memory", "load"]
+__all__ = ["describe", "keep_memory", "large_pages", "load"]
 
 TRIM, MAPS = -1, -4  # glibc's names for what is set: M_TRIM_THRESHOLD and M_MMAP_MAX
+PAGES = "THP_MEM_ALLOC_ENABLE"  # PyTorch's
 
 PACKAGES = ("torch", "diffusers", "cache-dit", "numpy", "scipy")
 
@@ -38,18 +39,23 @@ def load() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
+def keep_memory() -> None:
+    """Have the C library keep memory that is freed, for the rest of this process, where it is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(MAPS, 0)
+        library.mallopt(TRIM, -1)  # never
+
+
 @contextmanager
-def keeping_memory() -> Iterator[None]:
-    """Let the C library keep memory that is freed, where it is glibc."""
-    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-    if library is None:
-        yield
-        return
-    library.mallopt(MAPS, 0)
-    library.mallopt(TRIM, -1)  # never
+def large_pages() -> Iterator[None]:
+    """Have PyTorch ask for large pages of memory in processes that are begun meanwhile."""
+    before = os.environ.get(PAGES)
+    os.environ[PAGES] = "1"
     try:
         yield
-    finally:  # its defaults
-        library.mallopt(MAPS, 65536)
-        library.mallopt(TRIM, 128 * 1024)
-        library.malloc_trim(0)
+    finally:
+        if before is None:
+            del os.environ[PAGES]
+        else:
+            os.environ[PAGES] = before

@@ -1,4 +1,4 @@
-"""Which networks are sampled? Small trained ones, middling ones for a CPU, and four published architectures for a GPU.
+"""Which networks are sampled? Small trained ones, two deep ones for a CPU, and four published architectures for a GPU.
 
 All but the small ones have random weights: how long a step takes does not depend on them. The architectures are those
 of the published models' configurations; tests count their parameters without memory.
@@ -14,9 +14,8 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from spectral_forecast.benchmarks.quality.fields import MODELS
 
-__all__ = ["LARGE", "MIDDLING", "QUICK", "SMALL", "Network"]
+__all__ = ["DEEP", "LARGE", "QUICK", "SMALL", "Network"]
 
-TEXT = 64  # tokens, of the middling networks
 COUNT = 8  # samples in a batch, of the small ones
 
 
@@ -168,21 +167,16 @@ _SD35_LARGE = {
     "pos_embed_max_size": 192,
     "qk_norm": "rms_norm",
 }
-_FLUX_LIKE = {
-    "num_layers": 4,
-    "num_single_layers": 10,
-    "num_attention_heads": 8,
-    "joint_attention_dim": 512,
-    "pooled_projection_dim": 256,
-}
-_WAN_LIKE = {"num_attention_heads": 8, "text_dim": 512, "ffn_dim": 4096, "num_layers": 10}
+# All of FLUX's 57 blocks, a third as wide; and the smaller Wan2.1 as published, for a small video.
+_NARROW = {"num_attention_heads": 8, "joint_attention_dim": 512, "pooled_projection_dim": 256}
+_WAN_SMALL = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
 _WAN, _HUNYUAN = "WanTransformer3DModel", "HunyuanVideoTransformer3DModel"
 
 SMALL = tuple(_small(name) for name in ("digits", "photographs", "moving_digits", "digits_ddim", "digits_unet"))
 QUICK = SMALL[:1]
-MIDDLING = (
-    _flux("FLUX-like", _FLUX_LIKE, 20, TEXT),
-    _video("Wan-like", _WAN, _WAN_LIKE, (3, 24, 32), TEXT),
+DEEP = (
+    _flux("FLUX-narrow", _NARROW, 14, 64),
+    _video("Wan2.1-1.3B", _WAN, _WAN_SMALL, (3, 16, 16), 16, parameters=1_418_996_800),
 )
 # 1024 x 1024 pixels, and videos of 81 frames at 480 x 832.
 LARGE = (

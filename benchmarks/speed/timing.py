@@ -12,7 +12,7 @@ __all__ = ["Task", "Times", "interleaved", "wait"]
 
 SHORT = 2e-3  # seconds; what is shorter is repeated until it is not
 MOST = 50  # times
-WARM, FEW = 8, 1000  # times at the most, until there are fewer new pages than this (4 MB)
+WARM, FEW = 8, 20  # times at the most, until there are fewer new pages than this (large ones have 2 MB)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ __all__ = [
     "AGAIN",
     "COMPARED",
     "COPY",
+    "DEEP",
     "FORECAST",
     "GPU",
     "GRAM",
@@ -28,9 +29,11 @@ Written by `make bench-speed` from what it measured (benchmarks/results/{name}.j
 - Times are medians of rounds, in which what is compared runs once, in turns: of operations fifteen rounds, and three at
   least of what takes long. Ratios are medians of the ratios within a round. What takes less than some milliseconds is
   repeated within a round.
-- Of operations: the C library is told to keep memory that is freed (`mallopt`), as other allocators do. As it is, it
-  gives more than 32 MB back at once, and the system's new pages for the next result take longer than a sum, or a copy.
-  Before the first round each is run until it takes no new pages, eight times at the most.
+- Of operations: each F and K has a process of its own, since memory is faster or slower with where it lies. PyTorch is
+  told to ask for large pages (`THP_MEM_ALLOC_ENABLE`), and the C library to keep memory that is freed (`mallopt`), as
+  other allocators do. As it is, it gives more than 32 MB back at once, and the system's new pages for the next result
+  take longer than a sum, or a copy. Before the first round each is run until it takes no new pages, eight times at the
+  most.
 {copy}"""
 
 COPY = (
@@ -80,11 +83,16 @@ FirstBlockCache has the threshold that comes nearest to the evaluations along a 
 the first at steps that a mask names, with its own TaylorSeer. Compiled runs do not take turns and have no twin beside
 them but a full run before, since each change of a network compiles it anew."""
 
+DEEP = """\
+The two large ones are as deep as published ones, since what is outside of the blocks, and is not skipped where features
+are forecast, is less the more blocks there are: FLUX-narrow has FLUX.1's 57 blocks, a third as wide, with 64 + 196
+tokens; Wan2.1-1.3B is as published, with 16 + 192 tokens."""
+
 GPU = """\
 ## On a GPU
 
 Not measured: no GPU was at hand. On a machine with one the same command runs FLUX.1-dev, SD3.5-Large, Wan2.1-14B (480 x
-832, 81 frames) and HunyuanVideo (the same size) with random weights in bfloat16 instead of the middling networks, and
+832, 81 frames) and HunyuanVideo (the same size) with random weights in bfloat16 instead of the two deep networks, and
 the cells above there, and writes a page of its own. The tests call all four with these inputs on PyTorch's "meta"
 device and count their parameters. `--networks` and `--rounds` divide it into shorter pieces."""
 
@@ -102,5 +110,6 @@ make bench-speed
 COMPARED = (
     "The last command compares ratios, which mean the same on machines of different speed, and fails if one of ours "
     "got worse by more than {compared}. It compares features of {least:.0e} elements and more, and the large networks; "
-    "shorter times vary too much."
+    "shorter times vary too much. On a machine that others use, too, some get worse by themselves: of two measurements "
+    "of the same code, ten minutes apart, 15 of 147 ratios, and 13 if the later one is taken for the older."
 )
