@@ -140,6 +140,7 @@ def test_each_cell_has_a_process_of_its_own_with_large_pages(monkeypatch):
             return SimpleNamespace(result=lambda: ([row], 1.0))
 
     monkeypatch.setattr(contraction.concurrent.futures, "ProcessPoolExecutor", Pool)
+    monkeypatch.delenv(machine.PAGES, raising=False)
     cells = (Cell(10, 2, "bfloat16"), Cell(20, 2, "bfloat16"))
     for before in (None, "0"):
         if before is not None:
