@@ -61,16 +61,20 @@ class Plan(NamedTuple):  # noqa: PLW1641 arrays have no hash
         self,
         *,
         limit: float | None = None,
+        blind: bool = False,
         check_finite: bool = True,
         ring: "Ring | None" = None,
         measure: bool = False,
     ) -> "Run":
-        """Begin a run: a `sampling.Run`, or with a ``limit`` of expected errors a `guarded.GuardedRun`."""
+        """Begin a run: a `sampling.Run`, or with a ``limit`` of expected errors a `guarded.GuardedRun`.
+
+        ``blind`` is for the latter.
+        """
         from spectral_forecast.guarded import GuardedRun
         from spectral_forecast.sampling import Run
 
         if limit is not None:
-            return GuardedRun(self, limit=limit, check_finite=check_finite, ring=ring)
+            return GuardedRun(self, limit=limit, blind=blind, check_finite=check_finite, ring=ring)
         return Run(self, check_finite=check_finite, ring=ring, measure=measure)
 
     def memory(self, feature: Any, *, dtype: Any = None, scratch: bool = False) -> int:

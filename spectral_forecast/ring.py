@@ -26,6 +26,12 @@ class Misses(NamedTuple):
     size: Array
     """Of the feature."""
 
+    @classmethod
+    def of(cls, feature: Array, newest: Array, forecast: Array) -> "Misses":
+        """Measure a forecast of ``feature``, and the ``newest`` one before it."""
+        true = widened(feature)
+        return cls(squares(true - widened(forecast)), squares(true - widened(newest)), squares(true))
+
 
 class Ring:
     """At most K features of one shape, dtype and device, on any array library.
@@ -98,9 +104,7 @@ class Ring:
 
     def misses(self, weights: Weights, feature: Array) -> Misses:
         """Return how far the forecast by ``weights`` is off a feature that is not kept yet; nothing waits for it."""
-        true = widened(feature)
-        newest, forecast = widened(self.row(self.newest)), widened(self.sum(weights))
-        return Misses(squares(true - forecast), squares(true - newest), squares(true))
+        return Misses.of(feature, self.row(self.newest), self.sum(weights))
 
     def products(
         self, order: Sequence[int], feature: Array, *, reduce: Callable[[Array], Array] | None = None

@@ -137,7 +137,7 @@ def guarded(nodes, step, level, doubt):
     """A straight line through the newest two velocities, drawn back by what the newest arrival told."""
     (newest, at, value), before = nodes[-1], nodes[-2:-1]
     slope = sum((value - other) / (at - then) for _, then, other in before)
-    part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - newest) / 0.4) ** 2)
+    part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - newest) / 0.5) ** 2)
     return value + part * slope * (level - at)
 
 
@@ -149,7 +149,7 @@ def by_hand(make, x0, evaluate, degree=2, damping=1.0, *, default=False):
     field, times = Field(), make()
     times.set_timesteps(STEPS)
     velocity = Velocity(times)
-    outputs, raw, seen, used, parts, doubt = [], [], [], {}, [], None
+    outputs, raw, seen, used, parts, doubt, worse = [], [], [], {}, [], None, 1.0
     for step, time in enumerate(times.timesteps):
         x = taken(make, outputs, x0)
         if not evaluate[step] and default:
@@ -183,7 +183,12 @@ def by_hand(make, x0, evaluate, degree=2, damping=1.0, *, default=False):
         if raw:
             nodes_before = [(k, level, v) for (k, _), (level, v) in zip(raw, seen, strict=True)]
             true, rivals = nodes[-1][1], (seen[-1][1], guarded(nodes_before, step, velocity.levels[step], None))
-            error = torch.stack([(true - other).norm(dim=1) for other in rivals]).amin(dim=0) / true.norm(dim=1)
+            changed, missed = ((true - other).norm(dim=1) for other in rivals)
+            if velocity.kind != "epsilon" or len(seen) > 2:
+                worse = (worse * (missed / changed) ** 2).sqrt().clamp_min(1.0)
+            error = worse * torch.minimum(changed, missed) / true.norm(dim=1)
+            if velocity.kind == "epsilon" and len(seen) == 1:
+                error = torch.full_like(error, 2.5)
             doubt = error[:, None] / (step - raw[-1][0])
         outputs.append(arrived)
         raw.append((step, arrived))

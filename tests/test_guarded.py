@@ -24,9 +24,9 @@ def forecasts(run, features):
     return seen
 
 
-def by_hand(features, limit):
-    """Straight lines through the newest two features, each drawn back by what the newest arrival told."""
-    kept, doubt, seen = [], None, {}
+def by_hand(features, limit, *, blind=False):
+    """Straight lines through the newest two features, each drawn back by what the arrivals so far told."""
+    kept, doubt, worse, seen = [], None, np.ones(features.shape[1]), {}
     for step in range(STEPS):
         if kept:
             newest = features[kept[-1]]
@@ -35,8 +35,13 @@ def by_hand(features, limit):
         if EVALUATE[step]:
             if kept:
                 true, size = features[step], np.linalg.norm(features[step], axis=1)
-                errors = [np.linalg.norm(true - other, axis=1) for other in (newest, line)]
-                doubt = np.minimum(*errors) / np.where(size > 0.0, size, 1.0) / (step - kept[-1])
+                changed, missed = (np.linalg.norm(true - other, axis=1) for other in (newest, line))
+                for i in range(len(worse)) if not blind or len(kept) > 2 else ():
+                    ratio = (missed[i] / changed[i]) ** 2 if changed[i] else 1.0 if not missed[i] else 1e6
+                    worse[i] = max(1.0, np.sqrt(worse[i] * min(ratio, 1e6)))
+                doubt = worse * np.minimum(missed, changed) / np.where(size > 0.0, size, 1.0) / (step - kept[-1])
+                if blind and len(kept) == 1:
+                    doubt = np.full_like(doubt, 2.5) / (step - kept[-1])
             kept.append(step)
             continue
         part = 1.0 if doubt is None else 1.0 / (1.0 + (doubt * (step - kept[-1]) / limit) ** 2)
@@ -44,9 +49,10 @@ def by_hand(features, limit):
     return seen
 
 
-@given(FEATURES, st.floats(0.05, 5.0))
-def test_agrees_with_a_loop_by_hand(features, limit):
-    expected, found = by_hand(features, limit), forecasts(PLAN.start(limit=limit), features)
+@given(FEATURES, st.floats(0.05, 5.0), st.booleans())
+def test_agrees_with_a_loop_by_hand(features, limit, blind):
+    expected = by_hand(features, limit, blind=blind)
+    found = forecasts(PLAN.start(limit=limit, blind=blind), features)
     assert found.keys() == expected.keys()
     for step, forecast in found.items():
         np.testing.assert_allclose(forecast, expected[step], rtol=1e-9, atol=1e-6)
@@ -90,6 +96,42 @@ def test_an_overshoot_is_drawn_back():
     for name, run in (("plain", PLAN.start()), ("guarded", PLAN.start(limit=0.6))):
         errors[name] = sum(np.linalg.norm(v - turning[step]) for step, v in forecasts(run, turning).items())
     assert errors["guarded"] < 0.7 * errors["plain"]
+
+
+def test_what_was_worse_than_repeating_time_and_again_is_trusted_less():
+    """Of two runs whose newest forecast erred alike, the one that has erred before, too, goes less far."""
+    turning = np.cumsum([0.0, 1.0, -1.2, 1.4, -1.6, 1.8, 0.0])  # there and back, so that lines go the wrong way
+    once = np.append(turning[3] + np.arange(-3, 1) * (turning[4] - turning[3]), turning[4:6])  # a line that turns once
+    plan = make_plan(Newton(1), np.arange(7), schedules.mask(7, range(6)))
+    runs, steps = [plan.start(limit=0.5), plan.start(limit=0.5)], []
+    for run, path in zip(runs, (turning[:6], once), strict=True):
+        for step in range(6):
+            run.keep(step, np.array([[path[step] + 10.0]]))
+        steps.append(abs(run.forecast(6) - run._ring.row(run._ring.newest)).item())
+    assert 0.0 < steps[0] < 0.7 * steps[1]
+    assert runs[0]._doubts.worse > 1.5 * runs[1]._doubts.worse > 1.0
+
+
+@pytest.mark.parametrize("rule", [Newton(1), Newton(2)])
+def test_nothing_is_forgotten_that_was_not_a_number(rule):
+    """An item that was not finite for one evaluation is forecast again as soon as that one is out of reach."""
+    features = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
+    spoilt = features.copy()
+    spoilt[1, 1] = np.nan
+    plan = make_plan(rule, np.arange(STEPS), EVALUATE)
+    found = forecasts(plan.start(limit=0.5, check_finite=False), spoilt)
+    assert np.isnan(found[2][1]).all()
+    assert np.isfinite(found[11]).all()
+    np.testing.assert_array_equal(found[11][0], forecasts(plan.start(limit=0.5), features)[11][0])
+
+
+def test_what_a_blind_first_feature_led_to_is_not_held_against_the_others():
+    line = 1.0 + np.arange(STEPS)[:, None, None] * np.array([[[1.0, -2.0]]])
+    line[0] = 50.0
+    open_eyed, blind = (forecasts(PLAN.start(limit=0.5, blind=blind), line) for blind in (False, True))
+    late = [step for step in blind if step > 7]
+    np.testing.assert_allclose([blind[step] for step in late], line[late], rtol=1e-6)
+    assert all(np.abs(blind[step] - line[step]).sum() <= np.abs(open_eyed[step] - line[step]).sum() for step in late)
 
 
 def test_arrays_of_other_libraries(xp):

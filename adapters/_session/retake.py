@@ -19,7 +19,8 @@ from spectral_forecast import Corrector, Newton, combine
 from spectral_forecast.adapters._session.place import finite
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.corrector import guard
-from spectral_forecast.guarded import expected, norms
+from spectral_forecast.guarded import Doubts, norms, relative_error
+from spectral_forecast.ring import Misses
 
 __all__ = ["LIMIT", "Frame", "Mend", "Retake", "Steps", "Take", "relative"]
 
@@ -174,6 +175,7 @@ class Retake:
         self.newest = 0
         self.times: list[float] = []
         self.values: list[torch.Tensor] = []
+        self.doubts = Doubts()
         self.error: torch.Tensor | None = None  # of the newest arrival's forecast, in every item, a step ahead
         self.off: torch.Tensor | None = None  # squares of what gaps were off by, added up in every item
         self.ahead: torch.Tensor | float = 0.0  # what is expected of the gap that is not over
@@ -199,7 +201,7 @@ class Retake:
         times, values = [*self.times, frame.time], [*self.values, frame.of(output.detach(), x).clone()]
         self._count(values[-1])
         if self.times and self.guards:
-            self._expect(times, values)
+            self._expect(times, values, blind=frame.blind)
         if self.times and self.skipped and self.corrector is not None:
             x = self._again(x, times, values)
         self.times, self.values = times[-self._most :], values[-self._most :]
@@ -219,13 +221,13 @@ class Retake:
         corrector = self.corrector or Corrector()
         return max(corrector.degree, 2) if corrector.kernel is None else len(self.values) + 1
 
-    def _expect(self, times: list[float], values: list[torch.Tensor]) -> None:
+    def _expect(self, times: list[float], values: list[torch.Tensor], *, blind: bool) -> None:
         line = combine(Newton(1).weights(times[-3:-1], times[-1]), values[-3:-1])
-        error = expected(values[-1], values[-2], line)
-        gap = self.number - self.newest
+        misses = Misses.of(values[-1], values[-2], line)
+        error, doubt, gap = relative_error(misses), self.doubts.meet(misses, blind=blind), self.number - self.newest
         self.error = error / gap * norms(values[-1].float())
         for session in self.sessions:
-            session.expect(error, gap)
+            session.expect(error, doubt, gap)
 
     def _estimate(self, x: Any) -> None:
         """Report the relative error to be expected of the sample: gaps are off at random, each before correction."""

@@ -171,12 +171,15 @@ class Session:
             if not self.busy(timesteps):
                 self.reset()
 
-    def expect(self, error: torch.Tensor, gap: int) -> None:
-        """Guard forecasts by the relative error of the newest one, ``gap`` steps ahead, of each item of the batch."""
+    def expect(self, error: torch.Tensor, doubt: torch.Tensor, gap: int) -> None:
+        """Be told the relative error of the newest forecast, and that to be expected of the next ones, by items.
+
+        Both are of forecasts that go ``gap`` steps ahead.
+        """
         if self.gated is not None:
             self.gated.expect(error)
         for stream in self.streams.values():
-            stream.expect(error / gap)
+            stream.expect(doubt / gap)
 
     def busy(self, timesteps: Any = None) -> bool:
         """Whether a run is in progress in another thread."""

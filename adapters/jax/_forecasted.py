@@ -70,7 +70,7 @@ def forecasted(
     limit : float, optional
         Draw forecasts back to the newest feature as far as the run's own evaluations show that they err, item by item,
         as `spectral_forecast.guarded.GuardedRun` does: the expected relative error at which half of what a forecast
-        adds to the newest feature is kept. 0.4 is what the PyTorch adapters take by default; None trusts forecasts.
+        adds to the newest feature is kept. 0.5 is what the PyTorch adapters take by default; None trusts forecasts.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def forecasted(
     two numbers are summed by all devices. Inside `jax.shard_map` and `jax.vmap`, where a norm sees its own part, each
     part is guarded by its own error and nothing is communicated.
 
-    With a ``limit`` the carry grows by one number for each item (and leaf of the feature), the program by one weighted
+    With a ``limit`` the carry grows by two numbers for each item (and leaf of the feature), the program by one weighted
     sum and three norms in the evaluations' branch; the network is in it once, and nothing waits for the host. The norms
     are those of items: where the batch is what is spread over devices, nothing is communicated. What is drawn back is
     not what a plan's table of corrections takes back, so that such plans are refused where they are known at trace
@@ -125,15 +125,15 @@ def forecasted(
 
         def run() -> tuple[Any, Any]:
             feature = _ring.check_feature(ring, _ring.feature(network, args, kwargs))
-            return feature, None if last is None else _guarded.doubt(feature, weights, last, ring)
+            return feature, (None, None) if last is None else _guarded.doubts(feature, weights, last, ring)
 
         def forecast() -> tuple[Any, Any]:
             if last is None or limit is None:
-                return _ring.weighted_sum(weights, ring), None
-            return _guarded.drawn_back(weights, last, ring, limit), ring.doubt
+                return _ring.weighted_sum(weights, ring), (None, None)
+            return _guarded.drawn_back(weights, last, ring, limit), (ring.doubt, ring.worse)
 
-        feature, doubt = _choose(evaluate, run, forecast)
-        return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature, doubt)
+        feature, told = _choose(evaluate, run, forecast)
+        return network(*args, feature=feature, **kwargs)[0], _ring.store(ring, slot, feature, *told)
 
     def correct(ring: Ring, step: Any, x: Any, limit: float | None = 0.2) -> Any:
         check_ring(ring, plan, guarded=guarded)

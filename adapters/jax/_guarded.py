@@ -11,10 +11,10 @@ from spectral_forecast import Plan
 from spectral_forecast.adapters.jax import _ring
 from spectral_forecast.adapters.jax._ring import Ring
 from spectral_forecast.corrector import guard
-from spectral_forecast.guarded import WORST
-from spectral_forecast.ring import squares
+from spectral_forecast.guarded import WORST, worsened
+from spectral_forecast.ring import Misses
 
-__all__ = ["Newest", "doubt", "drawn_back", "newest"]
+__all__ = ["Newest", "doubts", "drawn_back", "newest"]
 
 
 class Newest(NamedTuple):
@@ -33,23 +33,24 @@ def newest(plan: Plan, step: Any) -> Newest:
     return Newest(xp.asarray(plan.slot)[xp.maximum(before, 0)], step - before, before >= 0)
 
 
-def doubt(feature: Any, weights: Any, last: Newest, ring: Ring) -> Any:
-    """Return the relative error to be expected of forecasts one step ahead, from one that an evaluation replaces.
+def doubts(feature: Any, weights: Any, last: Newest, ring: Ring) -> tuple[Any, Any]:
+    """Return the relative error to be expected of forecasts one step ahead, and the ring's next ``worse``.
 
-    Or that of the newest feature, if it is less. For each leaf of the feature one number an item, (B, 1, ...); the
-    first axis of arrays with two or more is the batch.
+    They are what `Doubts` makes of the forecast that this evaluation replaces. For each leaf of the feature one number
+    an item, (B, 1, ...); the first axis of arrays with two or more is the batch.
     """
     plain = _ring.replaced(weights, ring)
 
-    def expected(rows: jax.Array, leaf: jax.Array, forecast: jax.Array) -> jax.Array:
-        true, before, forecast = map(
-            _ring.widened, (leaf, lax.dynamic_index_in_dim(rows, last.row, keepdims=False), forecast)
-        )
-        size, missed = squares(true), jnp.minimum(squares(true - before), squares(true - forecast))
-        error = _ring.root_of_ratio(missed, jnp.where(size > 0.0, size, 1.0))
-        return jnp.where(last.known, error / jnp.asarray(last.gap, error.dtype), 0.0)
+    def met(rows: jax.Array, leaf: jax.Array, forecast: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:
+        newest = lax.dynamic_index_in_dim(rows, last.row, keepdims=False)
+        missed, changed, size = Misses.of(leaf, newest, forecast)
+        error = _ring.root_of_ratio(jnp.minimum(missed, changed), jnp.where(size > 0.0, size, 1.0))
+        worse = worsened(missed, changed, jnp.maximum(before, 1.0))
+        error = worse * error / jnp.asarray(last.gap, error.dtype)
+        return jnp.where(last.known, error, 0.0), jnp.where(last.known, worse, 0.0)
 
-    return jax.tree.map(expected, ring.rows, feature, plain)
+    both = jax.tree.map(met, ring.rows, feature, plain, ring.worse)
+    return jax.tree.transpose(jax.tree.structure(feature), jax.tree.structure((0, 0)), both)
 
 
 def drawn_back(weights: Any, last: Newest, ring: Ring, limit: float) -> Any:

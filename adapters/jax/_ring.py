@@ -39,11 +39,14 @@ class Ring:
     doubt : pytree of array, shape (B, 1, ...), optional
         With a limit of forecasts' errors, for each item the relative error to be expected one step ahead; 0 as long as
         nothing is known.
+    worse : pytree of array, shape (B, 1, ...), optional
+        With such a limit, for each item `spectral_forecast.guarded.Doubts.worse`; 0 before the first arrival.
     """
 
     rows: Any
     dtypes: tuple[Any, ...] = field(metadata={"static": True})
     doubt: Any = None
+    worse: Any = None
 
     @property
     def kept(self) -> int:
@@ -70,8 +73,8 @@ def allocate(
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(f"`model` gave a feature of dtype {leaf.dtype}; a feature to forecast is floating-point.")
     rows = jax.tree.map(lambda spec: _zeros(spec, dtype), specs)
-    doubt = jax.tree.map(lambda spec: _zeros(spec, None), norms) if guarded else None
-    return Ring(rows, tuple(leaf.dtype for leaf in leaves), doubt)
+    told = [jax.tree.map(lambda spec: _zeros(spec, None), norms) if guarded else None for _ in range(2)]
+    return Ring(rows, tuple(leaf.dtype for leaf in leaves), *told)
 
 
 def feature(model: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -108,13 +111,13 @@ def check_feature(ring: Ring, feature: Any) -> Any:
     return feature
 
 
-def store(ring: Ring, row: Any, feature: Any, doubt: Any = None) -> Ring:
+def store(ring: Ring, row: Any, feature: Any, doubt: Any = None, worse: Any = None) -> Ring:
     """Return the ring with ``feature`` in ``row``, and what is now expected of forecasts."""
 
     def put(rows: jax.Array, leaf: jax.Array) -> jax.Array:
         return lax.dynamic_update_index_in_dim(rows, leaf.astype(rows.dtype), row, 0)
 
-    return replace(ring, rows=jax.tree.map(put, ring.rows, feature), doubt=doubt)
+    return replace(ring, rows=jax.tree.map(put, ring.rows, feature), doubt=doubt, worse=worse)
 
 
 def weighted_sum(weights: Any, ring: Ring, add: Any = None) -> Any:

@@ -457,11 +457,11 @@ and 28 dB there, in the section with other noise.
   its threshold is the one that spends the budget: it knows more than it could.
 - Ours forecast the guided output on the clock of noise levels (in flow time for models of noise). "linear" is
   `Newton(1)`; "guarded" draws it back to the newest output, sample by sample, as far as the run shows that it errs
-  (`Plan.start(limit=0.4)`); "balanced" is `schedules.balanced`, with no gap longer than 2.5 mean ones where the network
-  predicts noise; "velocity" turns the output of a model of noise into noise less data, in which DDIM is Euler's method
-  in flow time; "corrector" takes skipped steps again with outputs of `Corrector(degree=2)`, sample by sample with the
-  guard at 0.2, as the adapters do. Where a network predicts noise and velocities are guarded, the first gap is
-  corrected in full. "200 steps" forecasts on a grid four times as fine.
+  (`Plan.start(limit=0.5)`, and of velocities of models of noise `blind=True`); "balanced" is `schedules.balanced`, with
+  no gap longer than 2.5 mean ones where the network predicts noise; "velocity" turns the output of a model of noise
+  into noise less data, in which DDIM is Euler's method in flow time; "corrector" takes skipped steps again with outputs
+  of `Corrector(degree=2)`, sample by sample with the guard at 0.2, as the adapters do. Where a network predicts noise
+  and velocities are guarded, the first gap is corrected in full. "200 steps" forecasts on a grid four times as fine.
 - AB-Cache and FoCa take forecasts for evaluations in their recursion, which amplifies errors over gaps like these. DEIS
   with flow sigmas is no better in [schedulers.md](schedulers.md).
 - "profile of another run": schedule and weights from one full run of the cell with other noise.
