@@ -11,7 +11,7 @@ from spectral_forecast.plan import Plan
 from spectral_forecast.ring import Misses, Ring, squares
 from spectral_forecast.sampling import Run
 
-__all__ = ["BLIND", "LIMIT", "WORST", "Doubts", "GuardedRun", "norms", "relative_error", "worsened"]
+__all__ = ["BLIND", "LIMIT", "WORST", "Doubts", "GuardedRun", "norms", "worsened"]
 
 LIMIT = 0.5
 """Of the default rule's guard: chosen on small models, docs/quality.md."""
@@ -35,6 +35,8 @@ class Doubts:
     ----------
     worse : array or None
         That factor for each item, of a shape that broadcasts against the features; None before the first arrival.
+    error : array or None
+        The relative error alone, of the newest arrival.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Doubts:
 
     def __init__(self) -> None:
         self.worse: Array | None = None
+        self.error: Array | None = None
         self._met = 0
 
     def meet(self, misses: Misses, *, blind: bool = False) -> Array:
@@ -62,14 +65,15 @@ class Doubts:
             nor does what missed the third by a line through it: `BLIND` is expected after the second, whatever it was.
         """
         self._met += 1
-        error = relative_error(misses)
-        xp = array_namespace(error)
+        xp = array_namespace(misses.size)
+        missed, changed, size = map(xp.sqrt, misses)  # from here on sums that are spread over devices are everyone's
+        self.error = error = xp.minimum(missed, changed) / xp.where(size > 0.0, size, xp.ones_like(size))
         if self.worse is None:
             self.worse = xp.ones_like(error)
         if blind and self._met == 1:
             return xp.full_like(error, BLIND)
         if not (blind and self._met == 2):
-            self.worse = worsened(misses.missed, misses.changed, self.worse)
+            self.worse = worsened(missed**2, changed**2, self.worse)
         return error * self.worse
 
 
@@ -161,13 +165,6 @@ class GuardedRun(Run):
 def norms(array: Array) -> Any:
     """Return the 2-norms of the items of a batch: the roots of `ring.squares`."""
     return array_namespace(array).sqrt(squares(array))
-
-
-def relative_error(misses: Misses) -> Array:
-    """Return the lesser of two errors, that of the forecast or of the feature before, relative to the feature."""
-    xp = array_namespace(misses.size)
-    error, size = xp.sqrt(xp.minimum(misses.missed, misses.changed)), xp.sqrt(misses.size)
-    return error / xp.where(size > 0.0, size, xp.ones_like(size))
 
 
 def worsened(missed: Array, changed: Array, before: Array) -> Array:

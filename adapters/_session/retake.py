@@ -19,7 +19,7 @@ from spectral_forecast import Corrector, Newton, combine
 from spectral_forecast.adapters._session.place import finite
 from spectral_forecast.adapters._session.session import Session
 from spectral_forecast.corrector import guard
-from spectral_forecast.guarded import Doubts, norms, relative_error
+from spectral_forecast.guarded import Doubts, norms
 from spectral_forecast.ring import Misses
 
 __all__ = ["LIMIT", "Frame", "Mend", "Retake", "Steps", "Take", "relative"]
@@ -223,8 +223,8 @@ class Retake:
 
     def _expect(self, times: list[float], values: list[torch.Tensor], *, blind: bool) -> None:
         line = combine(Newton(1).weights(times[-3:-1], times[-1]), values[-3:-1])
-        misses = Misses.of(values[-1], values[-2], line)
-        error, doubt, gap = relative_error(misses), self.doubts.meet(misses, blind=blind), self.number - self.newest
+        doubt = self.doubts.meet(Misses.of(values[-1], values[-2], line), blind=blind)
+        error, gap = self.doubts.error, self.number - self.newest
         self.error = error / gap * norms(values[-1].float())
         for session in self.sessions:
             session.expect(error, doubt, gap)

@@ -12,7 +12,7 @@ from spectral_forecast.adapters.jax import _ring
 from spectral_forecast.adapters.jax._ring import Ring
 from spectral_forecast.corrector import guard
 from spectral_forecast.guarded import WORST, worsened
-from spectral_forecast.ring import Misses
+from spectral_forecast.ring import squares
 
 __all__ = ["Newest", "doubts", "drawn_back", "newest"]
 
@@ -43,7 +43,10 @@ def doubts(feature: Any, weights: Any, last: Newest, ring: Ring) -> tuple[Any, A
 
     def met(rows: jax.Array, leaf: jax.Array, forecast: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:
         newest = lax.dynamic_index_in_dim(rows, last.row, keepdims=False)
-        missed, changed, size = Misses.of(leaf, newest, forecast)
+        true, newest, forecast = map(_ring.widened, (leaf, newest, forecast))
+        # Without the barrier, or in another order, compilers for CPUs hold one array more in float32.
+        sizes = squares(true), squares(true - newest), squares(true - forecast)
+        size, changed, missed = lax.optimization_barrier(sizes)
         error = _ring.root_of_ratio(jnp.minimum(missed, changed), jnp.where(size > 0.0, size, 1.0))
         worse = worsened(missed, changed, jnp.maximum(before, 1.0))
         error = worse * error / jnp.asarray(last.gap, error.dtype)
