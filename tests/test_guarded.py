@@ -113,7 +113,7 @@ def test_what_was_worse_than_repeating_time_and_again_is_trusted_less():
 
 
 @pytest.mark.parametrize("rule", [Newton(1), Newton(2)])
-def test_nothing_is_forgotten_that_was_not_a_number(rule):
+def test_what_was_not_a_number_is_not_remembered(rule):
     """An item that was not finite for one evaluation is forecast again as soon as that one is out of reach."""
     features = np.random.default_rng(0).normal(size=(STEPS, 3, 4))
     spoilt = features.copy()

@@ -24,7 +24,7 @@ def results(**changes):
 
 @pytest.mark.parametrize("changes", [{}, {"fraction": 0.65}, {"over": 4.6}, {"share": 0.945}, {"fraction": 0.95}])
 def test_equal_and_slightly_slower_results_pass(changes):
-    assert compare(results(), results(**changes)) == ([], 3)
+    assert compare([results()], [results(**changes)]) == ([], 3)
 
 
 @pytest.mark.parametrize(
@@ -36,22 +36,31 @@ def test_equal_and_slightly_slower_results_pass(changes):
     ],
 )
 def test_slower_results_fail(changes, words):
-    (worse,), _ = compare(results(), results(**changes))
+    (worse,), _ = compare([results()], [results(**changes)])
     assert words.replace("combine", OURS) in worse
 
 
 @pytest.mark.parametrize("changes", [{"ours": False}, {"size": 10**5}])
 def test_others_and_short_times_are_not_compared(changes):
-    _, common = compare(results(**changes), results(**changes))
+    _, common = compare([results(**changes)], [results(**changes)])
     assert common == (1 if "size" in changes else 2)
+
+
+def test_of_several_results_the_medians_are_compared():
+    once, always = [results(fraction=f) for f in (0.5, 0.8, 0.79)], [results(fraction=f) for f in (0.5, 0.6, 0.8)]
+    assert compare([results()], once) == ([], 3)
+    assert "fraction 0.8 has become 0.6" in compare([results()], always)[0][0]
+    assert compare([results(fraction=0.99), *once], once) == ([], 3)
+    other = results(network="B")
+    assert compare([results()], [results(share=0.5), other]) == ([], 2)  # only what all of them have
 
 
 def test_results_that_have_nothing_in_common_are_refused():
     with pytest.raises(ValueError, match="nothing in common"):
-        compare(results(), results(kept=2, network="B"))
+        compare([results()], [results(kept=2, network="B")])
     other = copy.deepcopy(results()) | {"machine": {"device": "cuda"}}
     with pytest.raises(ValueError, match="measured on cpu, the new results on cuda"):
-        compare(results(), other)
+        compare([results()], [other])
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.99, 0), (0.5, 1)])
@@ -63,6 +72,17 @@ def test_the_command_says_what_is_worse_and_how_it_ended(tmp_path, capsys, share
     printed = capsys.readouterr().out
     assert f"3 ratios compared, {status} worse" in printed
     assert ("share 0.99 has become 0.5" in printed) == (status == 1)
+
+
+def test_several_files_are_for_comparisons_only(tmp_path):
+    for name, fraction in (("old", 0.8), ("one", 0.5), ("two", 0.78), ("three", 0.82)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(results(fraction=fraction)))
+    old, *new = (str(tmp_path / f"{name}.json") for name in ("old", "one", "two", "three"))
+    assert command.main(["--compare", old, "--results", *new]) == 0
+    assert command.main(["--compare", old, "--results", new[0]]) == 1
+    assert command.main(["--compare", *new, "--results", old]) == 0
+    with pytest.raises(SystemExit, match="`--results` names several files"):
+        command.main(["--quick", "--results", *new])
 
 
 def test_what_is_not_measured_any_more_is_named(tmp_path, capsys):

@@ -26,12 +26,15 @@ GIB = 2**30
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark, or compare; return the exit status."""
     options = _options(arguments)
-    path = options.results or RESULTS / f"{stem(options.device)}.json"
+    paths = options.results or [RESULTS / f"{stem(options.device)}.json"]
     if options.compare is not None:
-        old, new = (json.loads(file.read_text()) for file in (options.compare, path))
+        old, new = ([json.loads(path.read_text()) for path in several] for several in (options.compare, paths))
         worse, common = compare(old, new)
         print(told(worse, common, old, new))
         return 1 if worse else 0
+    if len(paths) > 1:
+        raise SystemExit("`--results` names several files, which are for `--compare`; write one.")
+    (path,) = paths
     results = _known(path, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in options.only or (PARTS if options.networks is None else ("runs",)):
@@ -46,8 +49,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     tolerances = ", ".join(f"{name} {value:.0%}" for name, value in TOLERANCES.items()).replace("%", "%%")
     parser = argparse.ArgumentParser(prog="python -m spectral_forecast.benchmarks.speed", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the page and its images go")
-    parser.add_argument("--results", type=Path, help="JSON of what was measured, by default the committed one")
-    parser.add_argument("--compare", type=Path, metavar="OLD", help=f"compare results with older ones: {tolerances}")
+    parser.add_argument("--results", nargs="+", type=Path, help="JSON of what was measured; default: the committed one")
+    parser.add_argument(
+        "--compare", nargs="+", type=Path, metavar="OLD", help=f"are results (medians of several) worse? {tolerances}"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")

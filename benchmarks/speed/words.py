@@ -111,5 +111,6 @@ COMPARED = (
     "The last command compares ratios, which mean the same on machines of different speed, and fails if one of ours "
     "got worse by more than {compared}. It compares features of {least:.0e} elements and more, and the large networks; "
     "shorter times vary too much. On a machine that others use, too, some get worse by themselves: of two measurements "
-    "of the same code, ten minutes apart, 15 of 147 ratios, and 13 if the later one is taken for the older."
+    "of the same code, ten minutes apart, 15 of 147 ratios, and 13 if the later one is taken for the older. After "
+    "`--compare` and after `--results` there may be several files, of which the medians are compared."
 )
