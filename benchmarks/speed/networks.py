@@ -176,7 +176,7 @@ SMALL = tuple(_small(name) for name in ("digits", "photographs", "moving_digits"
 QUICK = SMALL[:1]
 DEEP = (
     _flux("FLUX-narrow", _NARROW, 14, 64),
-    _video("Wan2.1-1.3B", _WAN, _WAN_SMALL, (3, 16, 16), 16, parameters=1_418_996_800),
+    _video("Wan2.1-1.3B", _WAN, _WAN_SMALL, (3, 20, 20), 16, parameters=1_418_996_800),
 )
 # 1024 x 1024 pixels, and videos of 81 frames at 480 x 832.
 LARGE = (
