@@ -41,6 +41,7 @@ def test_a_quick_run_writes_everything(quick):
 
 def test_a_part_is_measured_again_and_the_others_are_kept(quick, tmp_path, monkeypatch):
     before = json.loads((quick / "new.json").read_text())
+    before["machine"]["again"] = {"digits": "2026-01-01"}
     (tmp_path / "new.json").write_text(json.dumps(before))
     monkeypatch.setattr(planning, "measure", lambda **_: [before["planning"][0]])
     arguments = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--results", str(tmp_path / "new.json")]
@@ -49,6 +50,7 @@ def test_a_part_is_measured_again_and_the_others_are_kept(quick, tmp_path, monke
     assert after["planning"] == before["planning"][:1]
     assert all(after[part] == before[part] for part in ("contraction", "runs"))
     assert after["machine"]["load"]["runs"] == before["machine"]["load"]["runs"]
+    assert after["machine"]["again"] == {"digits": "2026-01-01"}
 
 
 def test_of_some_networks_measured_again_the_time_is_not_the_whole_parts(quick, tmp_path, monkeypatch):
@@ -59,7 +61,11 @@ def test_of_some_networks_measured_again_the_time_is_not_the_whole_parts(quick, 
     arguments = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--results", str(tmp_path / "new.json")]
     for more, seconds in ((["--networks", "digits"], 10**6), (["--only", "runs"], 0)):
         command.main([*arguments, *more])
-        assert json.loads((tmp_path / "new.json").read_text())["machine"]["seconds"]["runs"] == seconds
+        facts = json.loads((tmp_path / "new.json").read_text())["machine"]
+        assert facts["seconds"]["runs"] == seconds
+        # What was measured again is told until all of it is.
+        assert list(facts.get("again", {})) == (["digits"] if "--networks" in more else [])
+        assert ("measured again later: digits (" in (tmp_path / "speed.md").read_text()) == ("--networks" in more)
 
 
 def test_networks_that_are_no_longer_measured_are_dropped(quick, tmp_path, monkeypatch):

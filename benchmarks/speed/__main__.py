@@ -56,7 +56,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
-    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5 of small networks, 3 of large ones")
+    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, of large networks 3 (ours up to 6)")
     parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
     parser.add_argument(
         "--compile", nargs="?", const="inductor", metavar="BACKEND", help="compile all networks, not one only"
@@ -93,6 +93,10 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     }
     for name, value in new.items():  # of some networks only, the whole part's stay
         facts[name] = value | kept.get(name, {}) if options.networks else kept.get(name, {}) | value
+    if options.networks:
+        facts["again"] = kept.get("again", {}) | dict.fromkeys(options.networks, datetime.date.today().isoformat())
+    elif part != "runs":
+        facts["again"] = kept.get("again", {})
     return known | {part: found, "machine": facts}
 
 
@@ -109,7 +113,7 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
         quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "compiled": compiled}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
     large = networks.LARGE if device.type == "cuda" else networks.DEEP
-    everything = [(networks.SMALL, torch.float32, 5), (large, torch.bfloat16, 3)]
+    everything = [(networks.SMALL, torch.float32, 5, 0), (large, torch.bfloat16, 3, 6)]
     names = [network.name for group, *_ in everything for network in group]
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
@@ -118,9 +122,10 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
     compiled = dict.fromkeys(once, options.compile or "inductor")
     kept = set(names) - set(wanted)
     found = {key: [row for row in known[key] if row["network"] in kept] for key in known}
-    for group, dtype, rounds in everything:
+    for group, dtype, rounds, most in everything:
         chosen = [network for network in group if network.name in wanted]
-        new = end_to_end.measure(chosen, device, dtype, rounds=options.rounds or rounds, compiled=compiled)
+        turns = {"rounds": rounds, "most": most} if options.rounds is None else {"rounds": options.rounds}
+        new = end_to_end.measure(chosen, device, dtype, **turns, compiled=compiled)
         found = {key: found[key] + new[key] for key in found}
     return {key: sorted(rows, key=lambda row: names.index(row["network"])) for key, rows in found.items()}
 

@@ -1,5 +1,6 @@
 """How much sooner is a whole run over? Accelerated runs beside plain evaluations; as a share of N/evaluations."""
 
+import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,10 @@ from spectral_forecast.benchmarks.speed.bench import Bench
 from spectral_forecast.benchmarks.speed.memory import Peak
 from spectral_forecast.benchmarks.speed.networks import Network
 
-__all__ = ["measure"]
+__all__ = ["PRECISE", "measure"]
+
+PRECISE = 0.005
+"""Standard error of a share of N/evaluations that ends the rounds."""
 
 
 @dataclass
@@ -36,15 +40,24 @@ class _Way:
     skipped: list[float] = field(default_factory=list)  # of an evaluation, what another call takes
     report: Any = None
 
-    def run(self, bench: Bench) -> None:
-        """Run accelerated, next to plain evaluations, of which a full run would be N."""
+    def run(self, bench: Bench, *, counts: bool = True) -> None:
+        """Run accelerated, next to plain evaluations, of which a full run would be N; ``counts`` if times are kept."""
         with self.acceleration.put(bench.module, self.setting) as told:
             found = bench.beside()
             self.report = told and told()
         self.evaluated = found.evaluated
-        self.seconds.append(found.seconds)
-        self.speedups.append(bench.steps * found.evaluation / found.seconds)
-        self.skipped.append(found.skipped / found.evaluation)
+        if counts:
+            self.seconds.append(found.seconds)
+            self.speedups.append(bench.steps * found.evaluation / found.seconds)
+            self.skipped.append(found.skipped / found.evaluation)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean share of N/evaluations; infinite after one round."""
+        if len(self.speedups) < 2:
+            return math.inf
+        scale = self.evaluated / self.setting.steps
+        return scale * statistics.stdev(self.speedups) / math.sqrt(len(self.speedups))
 
 
 def measure(
@@ -55,18 +68,22 @@ def measure(
     budgets: Sequence[int] = (14, 10),
     steps: int = 50,
     rounds: int = 3,
+    most: int = 0,
     compiled: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Sample with every network in every accelerated way, in turns; those ``compiled``, by their backends, once more.
+
+    Every way runs once more before, to see what it takes of memory, and ``rounds`` times for its time; our own go on
+    until the standard error of their share is `PRECISE`, or for ``most`` rounds in all.
 
     Returns
     -------
     dict
         "rows": for each network, way and budget the evaluations counted, the median ``seconds``, those of a ``full``
         run, the median ``speedup``, of N plain evaluations that were timed along the run over the run, ``share``, the
-        speed-up over N/evaluations, and, but for those compiled, in parts of an evaluation ``skipped``, a call in
-        which none is made, and ``outside``, what is not in the network's blocks. "left_out": what does not go with a
-        network, and why.
+        speed-up over N/evaluations, of two rounds or more its standard ``error``, and, but for those compiled, in parts
+        of an evaluation ``skipped``, a call in which none is made, and ``outside``, what is not in the network's
+        blocks. "left_out": what does not go with a network, and why.
     """
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
@@ -74,9 +91,10 @@ def measure(
         bench = Bench(network, device, dtype, steps)
         ways, full = _warmed(bench, budgets, left_out)
         outside = _round(bench.outside())
-        for _ in range(rounds - 1):
+        for number in range(max(rounds, most)):
             for way in ways:
-                way.run(bench)
+                if number < rounds or (way.acceleration.ours and way.error > PRECISE):
+                    way.run(bench)
         for way in ways:
             parts = {"skipped": _round(statistics.median(way.skipped)), "outside": outside}
             rows.append(_row(bench, way, full, compiled=False) | parts)
@@ -92,7 +110,7 @@ def measure(
 
 
 def _warmed(bench: Bench, budgets: Sequence[int], left_out: list[dict[str, Any]]) -> tuple[list[_Way], float]:
-    """Run the first round: count evaluations, look at memory, and leave out what does not go."""
+    """Run each way once: count evaluations, look at memory, and leave out what does not go."""
     bench.run(steps=3)
     with first_block_changes(bench.module) as residuals, Peak(bench.device) as full:
         seconds = bench.run()
@@ -103,7 +121,7 @@ def _warmed(bench: Bench, budgets: Sequence[int], left_out: list[dict[str, Any]]
             try:
                 with warnings.catch_warnings(), Peak(bench.device) as peak:
                     warnings.simplefilter("ignore")  # what they say is an event of the report
-                    way.run(bench)
+                    way.run(bench, counts=False)
             except Exception as error:  # another package's, of any kind; the page tells it
                 missing = _missing(bench.network, acceleration.name, error)
                 left_out += [missing] if missing not in left_out else []
@@ -162,6 +180,8 @@ def _row(bench: Bench, way: _Way, full: float, *, compiled: bool) -> dict[str, A
         "rounds": len(way.seconds),
         "extra": way.extra,
     }
+    if math.isfinite(way.error):
+        row["error"] = _round(way.error)
     if way.report is not None:
         row |= {"kept": way.report.peak_bytes, "forecasting": _round(way.report.seconds / way.seconds[-1])}
         row["events"] = way.report.events

@@ -77,11 +77,12 @@ def _machine(machine: dict[str, Any]) -> str:
         f"{part} {before[0]} and {after[0]} ({machine['date'][part]})"
         for part, (before, after) in machine["load"].items()
     )
+    again = ", ".join(f"{network} ({date})" for network, date in machine.get("again", {}).items())
     return (
         f"Measured on {machine['device']}: {machine['name']}, cores {machine['cores']}, threads {machine['threads']}; "
         f"{versions}; in {sum(machine['seconds'].values())} s. The load before and after each part, of which this "
         f"benchmark is {machine['threads']} itself, and the day: {load}."
-    )
+    ) + f" Of the runs, measured again later: {again}." * bool(again)
 
 
 def _wrapped(text: str, indent: str = "") -> str:
@@ -168,7 +169,7 @@ def _run(row: dict[str, Any]) -> list[str]:
         f"{row['evaluated']}" + (f" ({row['budget']} asked for)" if row["evaluated"] != row["budget"] else ""),
         f"{row['seconds']:.3g}",
         f"{row['speedup']:.2f}×",
-        f"{row['share']:.1%}",
+        f"{row['share']:.1%}" + (f" ± {row['error']:.1%}" if row["large"] and "error" in row else ""),
         f"{row['skipped']:.2%}" if "skipped" in row else "–",
         f"{row['forecasting']:.2%}" if ours else "–",
         f"{row['kept'] / 2**20:.1f} MiB" if ours else "–",

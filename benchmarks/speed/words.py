@@ -1,5 +1,6 @@
 """What does docs/speed.md say around its tables? Its sentences."""
 
+from spectral_forecast.benchmarks.speed.end_to_end import PRECISE
 from spectral_forecast.benchmarks.speed.methods import OURS
 from spectral_forecast.benchmarks.speed.peers import RELEASED
 
@@ -66,12 +67,16 @@ GRAM = """\
 One inner product of the new feature with every kept one, of differences and summed in float64; "BLAS" is the plain
 product in the features' dtype, which loses small errors. Nothing in the default rule needs them."""
 
-RUNS = """\
+RUNS = f"""\
 The measured speed-up over that which the evaluations promise, N/evaluations: N plain evaluations over the run, median
 of the rounds. Right after each evaluation of a run, a twin of the network that nothing was put around evaluates the
 same and is timed by itself, since this machine may be half as fast a minute later. Evaluations are counted inside the
 last block. Small models are trained ones, with 8 samples in a batch; the others have random weights, which does not
 change what a step takes.
+
+Each way runs once before the rounds, which is not timed. Small networks have five rounds, large ones three, and ours
+there up to six, until the standard error is {PRECISE:.1%}: single evaluations, one right after the other, differ by
+some percent. A ± is that standard error, of the mean over the rounds.
 
 "A skipped step" is what a call of the network takes in which nothing is evaluated, of an evaluation. Where outputs are
 forecast, the network does not run in it; where features are, what is outside of its blocks does. If that is 1 % of an
