@@ -44,6 +44,13 @@ BENCHMARKS = {
         ("--folder", "{out}/cells", "--out", "{out}", "--rows", "{out}/quality.json"),
         "quality.json",
     ),
+    "causes": Benchmark(
+        "causes",
+        "where does the default's error come from?",
+        "3 minutes",
+        ("--out", "{out}/causes.md", "--rows", "{out}/causes.json"),
+        "causes.json",
+    ),
     "fine-grids": Benchmark(
         "fine_grids",
         "how close to the exact solution, on finer grids?",
