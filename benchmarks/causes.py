@@ -16,10 +16,10 @@ import torch
 
 from spectral_forecast import Run, combine
 from spectral_forecast.benchmarks import kept
-from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, psnr
+from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, psnr
 from spectral_forecast.benchmarks.quality.fields import Field, FlowField, Grid
 from spectral_forecast.benchmarks.quality.methods import CORRECTOR, METHODS, Method
-from spectral_forecast.benchmarks.quality.paired import EULER, HARD, OURS, SPECTRUM
+from spectral_forecast.benchmarks.quality.paired import EULER, OURS, SPECTRUM, Paired
 from spectral_forecast.benchmarks.tables import markdown
 
 __all__ = ["AGAIN", "EXACT", "NAMED", "SWEEPS", "implicit", "interpolated", "measure", "page"]
@@ -90,10 +90,10 @@ def _through(grid: Grid, y: torch.Tensor, outputs: Outputs, begin: int, end: int
     return y
 
 
-def measure(name: str) -> dict[str, list[float]]:
+def measure(cell: Cell) -> dict[str, list[float]]:
     """Return the PSNR of every sample of a cell, by method."""
     torch.set_num_threads(1)
-    bench = Bench(NAMED[name], Path("out/quality"))
+    bench = Bench(cell, Path("out/quality"))
     methods = {method.name: method for method in METHODS}
     finals = {known: bench.sample(methods[known], BUDGET, None, None).final for known in (EULER, SPECTRUM, OURS)}
     finals |= _knowing(bench, methods[OURS])
@@ -105,30 +105,30 @@ def measure(name: str) -> dict[str, list[float]]:
 
 
 def _knowing(bench: Bench, ours: Method) -> dict[str, torch.Tensor]:
-    velocity: Field | FlowField = bench.field()
-    steps, path = bench.grid, [bench.noise(), *bench.full.path[:-1]]
-    if bench.model.predicts != "flow":
-        velocity, steps = FlowField(bench.field()), steps.flow()
+    velocity, steps = bench.flow(bench.grid)
     run = ours.run(steps, ours.mask(steps, BUDGET, None, None), None)
-    nodes = np.flatnonzero(run.plan.evaluate).tolist()
     return {
         AGAIN: implicit(velocity, steps, bench.noise(), run),
-        EXACT: interpolated(velocity, steps, path, nodes),
+        EXACT: interpolated(
+            velocity, steps, [bench.noise(), *bench.full.path[:-1]], np.flatnonzero(run.plan.evaluate).tolist()
+        ),
     }
 
 
 def page(rows: dict[str, dict[str, list[float]]]) -> str:
     """Return the page in Markdown."""
+    cells = [
+        Paired({"name": name}, {method: {str(BUDGET): values} for method, values in row.items()})
+        for name, row in rows.items()
+    ]
     methods = (EULER, SPECTRUM, OURS, AGAIN, EXACT)
-    means = {name: {method: statistics.fmean(row[method]) for method in methods} for name, row in rows.items()}
-    hard = {name for name, row in means.items() if HARD[0] <= row[SPECTRUM] <= HARD[1]}
+    means = {cell.name: [cell.mean(method, BUDGET) for method in methods] for cell in cells}
     lines = [["PSNR / dB", EULER, "Spectrum", "default", AGAIN, EXACT]]
-    for name, row in means.items():
-        lines.append([f"{name}{' (hard)' * (name in hard)}", *(f"{row[method]:.1f}" for method in methods)])
-    for words, names in (("easy", set(means) - hard), ("hard", hard)):
-        among = [means[name] for name in names]
-        values = (f"{statistics.fmean(row[method] for row in among):.1f}" if among else "–" for method in methods)
-        lines.append([f"mean of the {len(names)} {words} ones", *values])
+    lines += [[f"{cell.name}{' (hard)' * cell.hard}", *(f"{mean:.1f}" for mean in means[cell.name])] for cell in cells]
+    for words, hard in (("easy", False), ("hard", True)):
+        among = [means[cell.name] for cell in cells if cell.hard == hard]
+        values = (f"{statistics.fmean(column):.1f}" for column in zip(*among, strict=True))
+        lines.append([f"mean of the {len(among)} {words} ones", *values])
     return f"""# Where the error comes from
 
 Written by `python -m spectral_forecast.benchmarks.causes`; do not edit by hand.
@@ -145,20 +145,20 @@ full:
 
 {markdown(lines)}
 
-{_summary(means)}
+{_summary(cells)}
 """
 
 
-def _summary(means: dict[str, dict[str, float]]) -> str:
+def _summary(cells: list[Paired]) -> str:
     """Say where forecasts lose next to nothing, and where most."""
-    lost = {name: row[AGAIN] - row[OURS] for name, row in means.items()}
+    lost = {cell.name: cell.gain(AGAIN, OURS, BUDGET).mean for cell in cells}
     near = sum(loss < NEAR for loss in lost.values())
     most = sorted(lost, key=lambda name: -lost[name])[:4]
     words = "; ".join(f"{name.removesuffix(', 50 steps')} ({lost[name]:.1f} dB)" for name in most)
     return textwrap.fill(
-        f"In {near} of {len(means)} cells the default is less than {NEAR:g} dB below *{AGAIN}*, or above it: there "
-        "better forecasts would gain no more than that, and only other steps, or more of them, would help. Forecasts "
-        f"lose most in {words}.",
+        f"In {near} of {len(cells)} cells the default is less than {NEAR:g} dB below *{AGAIN}*, or above it: there "
+        "better forecasts have little to gain, unlike other steps, or more of them. Forecasts lose most in "
+        f"{words}.",
         120,
         break_on_hyphens=False,
     )
@@ -166,7 +166,7 @@ def _summary(means: dict[str, dict[str, float]]) -> str:
 
 def main() -> None:
     """Measure what is not measured yet, and write the page."""
-    kept.main(__doc__, measure, {name: name for name in NAMED}, page, rows=ROWS, out=Path("docs/causes.md"))
+    kept.main(__doc__, measure, NAMED, page, rows=ROWS, out=Path("docs/causes.md"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from spectral_forecast import Newton, make_plan, schedules
 from spectral_forecast.benchmarks import causes
 from spectral_forecast.benchmarks.quality.cells import CELLS, Bench
-from spectral_forecast.benchmarks.quality.fields import MODELS, FlowField, grid
+from spectral_forecast.benchmarks.quality.fields import MODELS, grid
 
 STEPS = 12
 NODES = [0, 1, 3, 6, 7, 11]
@@ -24,22 +24,17 @@ def bench(request, tmp_path):
 
 
 def test_with_all_outputs_of_the_full_run_it_is_the_full_run(bench):
-    flow = bench.model.predicts == "flow"
-    steps = bench.grid if flow else bench.grid.flow()
+    velocity, steps = bench.flow(bench.grid)
     path = [bench.noise(), *bench.full.path[:-1]]
-
-    def velocity():
-        return bench.field() if flow else FlowField(bench.field())
-
     run = make_plan(Newton(1), evaluate=np.ones(STEPS, dtype=bool), **steps.clock).start()
     torch.testing.assert_close(
-        causes.interpolated(velocity(), steps, path, list(range(STEPS))), bench.full.final, rtol=0.0, atol=1e-4
+        causes.interpolated(velocity, steps, path, list(range(STEPS))), bench.full.final, rtol=0.0, atol=1e-4
     )
     torch.testing.assert_close(
-        causes.implicit(velocity(), steps, bench.noise(), run), bench.full.final, rtol=0.0, atol=1e-4
+        causes.implicit(velocity, steps, bench.noise(), run), bench.full.final, rtol=0.0, atol=1e-4
     )
     # With fewer it is not.
-    missed = causes.interpolated(velocity(), steps, path, NODES) - bench.full.final
+    missed = causes.interpolated(velocity, steps, path, NODES) - bench.full.final
     assert missed.abs().max() > 1e-3
 
 
@@ -70,6 +65,14 @@ def test_sweeps_agree_with_the_equation_that_they_solve():
     # y[11] = 1 - (11 + (y[11] - 1) (0 + 1 + ... + 10) / 11) / 12
     before = (1.0 - 11.0 / 12.0 + 5.0 / 12.0) / (1.0 + 5.0 / 12.0)
     assert float(y) == pytest.approx(before * 11.0 / 12.0, rel=1e-5)
+
+
+def test_all_runs_of_a_cell_are_measured():
+    cell = next(cell for cell in CELLS if cell.model == "digits_ddim")  # not guided
+    found = causes.measure(replace(cell, steps=24, samples=2))
+    assert set(found) == {causes.EULER, causes.SPECTRUM, causes.OURS, causes.AGAIN, causes.EXACT}
+    assert {len(values) for values in found.values()} == {2}
+    assert min(found[causes.AGAIN] + found[causes.EXACT]) > max(found[causes.EULER])
 
 
 def test_the_page_is_of_what_was_measured():

@@ -110,6 +110,12 @@ class Bench:
         away = np.full_like(self.classes, count) if self.cell.negative == "none" else (self.classes + 5) % count
         return Field(self.model, self.network, self.classes, away, self.cell.guidance)
 
+    def flow(self, steps: Grid) -> tuple[Field | FlowField, Grid]:
+        """The guided velocity in flow time, with no calls counted yet, and the steps there."""
+        if self.model.predicts == "flow":
+            return self.field(), steps
+        return FlowField(self.field()), steps.flow()
+
     def profile(self) -> sf.Profile:
         """What one full run from other noise teaches."""
         run = sampling.full(self.field(), self.grid, self.noise(other=True), keep=True)
@@ -130,8 +136,8 @@ class Bench:
         if method.solver:
             return sampling.solve(velocity, method.rule, budget, self.cell.shift, noise)
         steps = self.grid if method.fine == 1 else self.finer(method.fine)
-        if method.velocity and self.model.predicts != "flow":
-            velocity, steps = FlowField(velocity), steps.flow()
+        if method.velocity:
+            velocity, steps = self.flow(steps)
         mask = method.mask(steps, budget, changes, profile)
         run = method.run(steps, mask, profile)
         if method.place == "features" and self.model.splits:

@@ -86,17 +86,16 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     begun, before = time.perf_counter(), machine.load()
     found = parts[part]()
     facts, kept = machine.describe(device), known.get("machine", {})
+    today = datetime.date.today().isoformat()
     new: dict[str, dict[str, Any]] = {
-        "date": {part: datetime.date.today().isoformat()},
+        "date": {part: today},
         "load": {part: [before, machine.load()]},
         "seconds": {part: round(time.perf_counter() - begun)},
     }
     for name, value in new.items():  # of some networks only, the whole part's stay
         facts[name] = value | kept.get(name, {}) if options.networks else kept.get(name, {}) | value
-    if options.networks:
-        facts["again"] = kept.get("again", {}) | dict.fromkeys(options.networks, datetime.date.today().isoformat())
-    elif part != "runs":
-        facts["again"] = kept.get("again", {})
+    again = kept.get("again", {}) if options.networks or part != "runs" else {}
+    facts["again"] = again | dict.fromkeys(options.networks or (), today)
     return known | {part: found, "machine": facts}
 
 
