@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import accelerate, report, restore
+from spectral_forecast.adapters.diffusers._split import _passage as watched_passage
 from spectral_forecast.benchmarks.models import MODELS, TIMES, run
 
 # What diffusers and PyTorch themselves say while these networks are built or called, whoever calls them.
@@ -229,6 +230,46 @@ def test_resuming_from_a_feature_gives_the_result_of_that_feature(model):
     assert all(same(tensors(split.resume(forward, feature, cut)), tensors(result)))
     other = split.resume(forward, [2.0 * x + 1.0 for x in feature], cut)
     assert not any(same(tensors(other), tensors(result))), "a result that ignores its feature proves nothing"
+
+
+def test_of_a_block_s_arguments_only_as_many_are_looked_at_as_it_takes():
+    """In every evaluation every block is watched, which must cost next to nothing."""
+
+    class Named(dict):
+        def values(self):
+            for name in self:
+                looked_at.append(name)
+                yield self[name]
+
+    image, text = torch.zeros(1, 9, 8), torch.zeros(1, 4, 8)
+    looked_at = []
+    named = Named(image=image, text=text, rope=(torch.zeros(13, 2), torch.zeros(13, 2)))
+    passage = watched_passage((), named, (text + 1.0, image + 1.0))
+    assert looked_at == ["image", "text", "image"]
+    assert all(same(passage((), named), (text, image)))
+    assert passage.holds((), named, (text + 2.0, image + 2.0))
+    assert looked_at[3:] == 2 * ["image", "text"]
+    assert watched_passage((), named, torch.zeros(2)) is None
+
+
+def test_what_a_block_hands_on_is_found_again_where_it_has_changed():
+    x, y = torch.zeros(1, 4, 8), torch.ones(1, 4, 8)
+    passage = watched_passage((x,), {}, (x + 1.0,))
+    assert passage.holds((x,), {}, (x + 1.0,))
+    changed = {
+        "another result": ((x,), {}, x + 1.0),
+        "more of it": ((x,), {}, (x, y)),
+        "in a list": ((x,), {}, [x]),
+        "nested": ((x,), {}, ((x,),)),
+        "nothing": ((x,), {}, (None,)),
+        "another shape": ((x,), {}, (x[:, 1:],)),
+        "other arguments": ((x[:, 1:], x), {}, (x,)),
+        "no arguments": ((), {}, (x,)),
+        "no tensor": (("x",), {}, (x,)),
+    }
+    assert [words for words, call in changed.items() if passage.holds(*call)] == []
+    nested = watched_passage(([y[:, 1:], x],), {}, (x,))
+    assert same(nested(([y[:, 1:], y],), {}), (y,)) == [True]
 
 
 def tensors(result):

@@ -70,14 +70,15 @@ class Form:
     keep: tuple[int, ...]
 
     @classmethod
-    def of(cls, result: Any, handed_on: Container[int] = ()) -> "Form":
-        """Return the form of a result of which every tensor is kept but those with an ``id`` in ``handed_on``."""
+    def of(cls, result: Any, handed_on: Container[int] = ()) -> "tuple[Form, list[torch.Tensor]]":
+        """Return a result's form and the tensors to keep: every one but those with an ``id`` in ``handed_on``."""
         leaves, spec = pytree.tree_flatten(result)
         tensors = tuple(k for k, x in enumerate(leaves) if isinstance(x, torch.Tensor) and id(x) not in handed_on)
-        return cls(spec, tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves)), tensors)
+        constants = tuple(None if number in tensors else leaf for number, leaf in enumerate(leaves))
+        return cls(spec, constants, tensors), [leaves[number] for number in tensors]
 
     def take(self, result: Any) -> list[torch.Tensor]:
-        """Return the tensors to keep of a result of this form."""
+        """Return the tensors to keep of another result of this form."""
         leaves = pytree.tree_leaves(result)
         return [leaves[number] for number in self.keep]
 
@@ -97,8 +98,8 @@ class Outputs(Place):
     def evaluate(self, forward: Callable[..., Any], handed_on: Container[int] = ()) -> Evaluation:
         """Run the network; every tensor of its result is kept."""
         result = forward()
-        form = Form.of(result, handed_on)
-        return Evaluation(result, form.take(result), form)
+        form, feature = Form.of(result, handed_on)
+        return Evaluation(result, feature, form)
 
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
         """Make a result of forecast tensors; nothing runs."""
@@ -125,14 +126,14 @@ class Resumable(Place):
         if not self.proven:
             result = copies(result)  # the proof runs the model again, which may write into its results
         output, feature = result
-        if not self.proven and finite(Form.of(output).take(output)):
+        if not self.proven and finite(Form.of(output)[1]):
             if not agree(forward(feature=feature)[0], output):
                 raise ValueError(
                     f"`model`: {self.name} gives another output when called with `feature=` the one it made."
                 )
             self.proven = True
-        form = Form.of(feature, handed_on)
-        return Evaluation(output, form.take(feature), form)
+        form, tensors = Form.of(feature, handed_on)
+        return Evaluation(output, tensors, form)
 
     def resume(self, forward: Callable[..., Any], feature: Sequence[torch.Tensor], form: Form) -> Any:
         """Run the model's head on a feature."""

@@ -56,11 +56,27 @@ class Passage:
     """How a skipped block's result is put together from its arguments."""
 
     form: Form
+    kind: type  # of the result
     sources: tuple[int, ...]  # for each tensor of the result the number of an argument's leaf
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.form.build(self._taken(args, kwargs))
+
+    def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
+        """Whether it is that of another call, as far as that is seen at a glance; a glance tells no nested results."""
+        tensors = (result,) if isinstance(result, torch.Tensor) else result
+        if type(result) is not self.kind or type(tensors) is not tuple or len(tensors) != len(self.sources):
+            return False
+        try:
+            given = self._taken(args, kwargs)
+        except IndexError:
+            return False
+        pairs = zip(given, tensors, strict=True)
+        return all(isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and alike(x, y) for x, y in pairs)
+
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         leaves = list(itertools.islice(_leaves(args, kwargs), max(self.sources, default=-1) + 1))
-        return self.form.build([leaves[source] for source in self.sources])
+        return [leaves[source] for source in self.sources]
 
 
 @dataclass(frozen=True)
@@ -103,13 +119,16 @@ class Split:
     turn: AbstractContextManager[Any] = field(default_factory=threading.RLock)
     inline: bool = False  # whether the blocks are compiled as part of the whole network
     read: frozenset[int] = frozenset()  # lists whose results the rest of the network reads, so that they are run
+    passages: list[Passage | None] = field(default_factory=list)  # of the calls in the evaluation before
 
     def evaluate(self, forward: Callable[[], Any]) -> tuple[Any, list[Seen]]:
         """Run the network and watch its blocks."""
         with self.turn:
             self.seen, self.thread = [], threading.get_ident()
             try:
-                return forward(), self.seen
+                result, seen = forward(), self.seen
+                self.passages = [call.passage for call in seen]
+                return result, seen
             finally:
                 self.seen = None
 
@@ -146,8 +165,15 @@ class Split:
                 if call.group == group:
                     call.result = None
                     break
-            self.seen.append(Seen(group, _passage(args, kwargs, result), result))
+            self.seen.append(Seen(group, self._passage(len(self.seen), args, kwargs, result), result))
         return result
+
+    def _passage(self, number: int, args: Any, kwargs: Any, result: Any) -> Passage | None:
+        """The passage of a call: mostly that of the evaluation before."""
+        # Looking at arguments takes a while in each of many blocks, right after which Python is in no cache any more.
+        # A compiler would make conditions of what was found before, and compile again.
+        before = None if self.inline or number >= len(self.passages) else self.passages[number]
+        return before if before is not None and before.holds(args, kwargs, result) else _passage(args, kwargs, result)
 
     def find(self, seen: list[Seen]) -> tuple[Cut, Any]:
         """Return the cut of a watched evaluation that skips most, and the result of the block there."""
@@ -167,7 +193,7 @@ class Split:
         skipped -= self.read
         self._check_share(skipped)
         actions = tuple(call.passage if call.group in skipped else None for call in seen[:tail])
-        form = Form.of(seen[tail].result)
+        form, _ = Form.of(seen[tail].result)
         if not form.keep:
             raise SplitError("its last block returns no tensor")
         return Cut(actions, form, seen[tail].passage, len(seen), seen[tail].group, skipped), seen[tail].result
@@ -245,8 +271,8 @@ class Blocks(Place):
         if self.split is None:
             return Outputs().evaluate(forward, handed_on)
         result, seen = self.split.evaluate(forward)
-        form = Form.of(result, handed_on)
-        outputs = Evaluation(result, form.take(result), form)
+        form, feature = Form.of(result, handed_on)
+        outputs = Evaluation(result, feature, form)
         try:
             cut, tail = self.split.find(seen)
             key = (tuple(call.group for call in seen), str(cut.form.spec))
@@ -301,15 +327,15 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
 
 def _passage(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Passage | None:
     """For each tensor of a block's result find an argument of its shape and dtype; None where there is none."""
-    given = list(_leaves(args, kwargs))
-    form, sources = Form.of(result), []
-    for leaf in form.take(result):
-        fits = (k for k, x in enumerate(given) if isinstance(x, torch.Tensor) and alike(x, leaf))
-        source = next(fits, None)
+    form, tensors = Form.of(result)
+    sources = []
+    for tensor in tensors:
+        given = enumerate(_leaves(args, kwargs))
+        source = next((k for k, x in given if isinstance(x, torch.Tensor) and alike(x, tensor)), None)
         if source is None:
             return None
         sources.append(source)
-    return Passage(form, tuple(sources))
+    return Passage(form, type(result), tuple(sources))
 
 
 class BlockHook(ModelHook):

@@ -69,8 +69,8 @@ class Network:
         batch = self.collate(inputs)
         if self.at == "output":
             for turn, part in zip(chunk, self._parts(self._call(batch), inputs), strict=True):
-                form = Form.of(part)
-                turn.arrive(part, form.take(part), form)
+                form, feature = Form.of(part)
+                turn.arrive(part, feature, form)
             return
         evaluation = self._place.evaluate(lambda **feature: self._call(batch, **feature))
         parts = self._parts(evaluation.result, inputs)
