@@ -56,7 +56,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and keep the others' results")
     parser.add_argument("--networks", nargs="+", help="of whole runs measure these, and keep the others' results")
-    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, of large networks 3 (ours up to 6)")
+    parser.add_argument("--rounds", type=int, help="of whole runs; by default 5, of large networks 3 (ours up to 12)")
     parser.add_argument("--ring-gib", type=float, help="largest ring; by default 6, and 48 on a GPU")
     parser.add_argument(
         "--compile", nargs="?", const="inductor", metavar="BACKEND", help="compile all networks, not one only"
@@ -112,7 +112,7 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
         quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "compiled": compiled}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
     large = networks.LARGE if device.type == "cuda" else networks.DEEP
-    everything = [(networks.SMALL, torch.float32, 5, 0), (large, torch.bfloat16, 3, 6)]
+    everything = [(networks.SMALL, torch.float32, 5, 0), (large, torch.bfloat16, 3, 12)]
     names = [network.name for group, *_ in everything for network in group]
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):

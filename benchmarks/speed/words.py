@@ -75,7 +75,7 @@ last block. Small models are trained ones, with 8 samples in a batch; the others
 change what a step takes.
 
 Each way runs once before the rounds, which is not timed. Small networks have five rounds, large ones three, and ours
-there up to six, until the standard error is {PRECISE:.1%}: single evaluations, one right after the other, differ by
+there up to twelve, until the standard error is {PRECISE:.1%}: single evaluations, one right after the other, differ by
 some percent. A ± is that standard error, of the mean over the rounds.
 
 "A skipped step" is what a call of the network takes in which nothing is evaluated, of an evaluation. Where outputs are
