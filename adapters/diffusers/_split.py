@@ -165,10 +165,10 @@ class Split:
                 if call.group == group:
                     call.result = None
                     break
-            self.seen.append(Seen(group, self._passage(len(self.seen), args, kwargs, result), result))
+            self.seen.append(Seen(group, self._handed_on(len(self.seen), args, kwargs, result), result))
         return result
 
-    def _passage(self, number: int, args: Any, kwargs: Any, result: Any) -> Passage | None:
+    def _handed_on(self, number: int, args: Any, kwargs: Any, result: Any) -> Passage | None:
         """The passage of a call: mostly that of the evaluation before."""
         # Looking at arguments takes a while in each of many blocks, right after which Python is in no cache any more.
         # A compiler would make conditions of what was found before, and compile again.
