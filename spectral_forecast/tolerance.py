@@ -173,14 +173,15 @@ class Gate:
         if error is None or len(self.evaluated) < 2 or not math.isfinite(error):
             return
         before = schedules.mask(self.levels.size - 1, self.evaluated[:-1])
-        power = schedules.predicted_error(self.levels, before)[step] / (self.levels[step] - self.levels[step + 1])
+        cost = schedules.predicted_error(self.levels, before, last_gap=1.0)[step]
+        power = cost / (self.levels[step] - self.levels[step + 1])
         now = max(error, 1e-9) / float(power)
         self.scale = now if len(self.evaluated) == 2 else math.sqrt(self._before * now)
 
 
 @functools.lru_cache(maxsize=16)
 def _family(levels: tuple[float, ...]) -> list[tuple[NDArray[np.intp], float]]:
-    return schedules.family(levels, min(len(levels) - 1, MOST), tail=1)
+    return schedules.family(levels, min(len(levels) - 1, MOST), tail=1)  # a last gap of nothing
 
 
 def relative_error(tolerance: float | str) -> float:

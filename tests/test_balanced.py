@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spectral_forecast import AnalyticKernel, schedules
 from spectral_forecast.plot import plot_cost
 from spectral_forecast.schedules import balanced, flow_time, growing, mask, predicted_error, steps
+from spectral_forecast.schedules._balanced import LAST_GAP
 from spectral_forecast.schedules._search import _PLACES, Pricing
 
 
@@ -36,19 +37,20 @@ def price(sigmas, evaluate, **keywords):
     return predicted_error(sigmas, evaluate, **keywords).sum()
 
 
-@given(levels(), st.data(), st.integers(-1, 2), st.sampled_from([1.2, 2.0, 4.0]))
+@given(levels(), st.data(), st.integers(-1, 2), st.sampled_from([1.2, 2.0, 4.0]), st.sampled_from([1.0, 2.0, 3.5]))
 @settings(max_examples=60)
-def test_prices_are_those_of_the_power_function(sigmas, data, drift, rho):
+def test_prices_are_those_of_the_power_function(sigmas, data, drift, rho, last_gap):
     n = sigmas.size - 1
     evaluate = np.array([True, *data.draw(st.lists(st.booleans(), min_size=n - 1, max_size=n - 1))])
     rule = AnalyticKernel(rho, 1e-3, drift)
-    found = predicted_error(sigmas, evaluate, kernel=rule)
+    found = predicted_error(sigmas, evaluate, kernel=rule, last_gap=last_gap)
     tau = 1.0 - 2.0 * sigmas[:-1] / sigmas[0]
     for step in range(n):
         expected = 0.0
         if not evaluate[step]:
             power = rule.power(tau[:step][evaluate[:step]], tau[step])
-            expected = (sigmas[step] - sigmas[step + 1]) * float(power)
+            weight = 1.0 if evaluate[step:].any() else last_gap
+            expected = weight * (sigmas[step] - sigmas[step + 1]) * float(power)
         assert found[step] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -57,7 +59,7 @@ def optimum(sigmas, evaluations):
     n = sigmas.size - 1
     chosen = [(0, *rest) for rest in itertools.combinations(range(1, n), evaluations - 1)]
     tau = 1.0 - 2.0 * sigmas[:-1] / sigmas[0]
-    every = Pricing(-np.diff(sigmas), tau, AnalyticKernel(), np.arange(n + 1), 1, 0, n)
+    every = Pricing(-np.diff(sigmas), tau, AnalyticKernel(), np.arange(n + 1), 1, 0, n, LAST_GAP)
     return every(np.array(chosen)).min()
 
 
@@ -125,6 +127,14 @@ def test_it_predicts_less_than_the_other_schedules():
         assert price(sigmas, balanced(sigmas, 14)) < 0.9 * price(sigmas, growing(50))
 
 
+def test_the_more_the_last_gap_counts_the_later_is_the_last_evaluation():
+    for sigmas in (flow(50), flow(50, 1.0), noise(50)):
+        for evaluations in (6, 10, 14):
+            last = [np.flatnonzero(balanced(sigmas, evaluations, last_gap=gap))[-1] for gap in (1.0, 2.0, 5.0, 1e3)]
+            assert last == sorted(last)
+            assert last[0] <= last[-1] == 49
+
+
 def test_only_ratios_of_levels_count():
     sigmas = flow(50)
     assert np.array_equal(balanced(sigmas, 12), balanced(7.0 * sigmas, 12))
@@ -148,6 +158,7 @@ def test_flow_time():
         (lambda: balanced([2.0, 1.0], 3), ValueError, "`evaluations` is 3 of a run of 2 steps"),
         (lambda: balanced([2.0, 1.0], 1, times=[0.0]), ValueError, r"`times` has shape \(1,\); write one time"),
         (lambda: balanced([2.0, 1.0], 1, kernel=2.0), TypeError, "`kernel` is 2.0; write an AnalyticKernel"),
+        (lambda: balanced([2.0, 1.0], 1, last_gap=0.5), ValueError, "`last_gap` is 0.5; write 1 or more"),
         (lambda: predicted_error([2.0, 1.0], [True]), ValueError, r"`evaluate` has shape \(1,\)"),
         (lambda: flow_time([1.0, -2.0]), ValueError, "`sigmas` holds -2; write noise levels, 0 or more"),
     ],

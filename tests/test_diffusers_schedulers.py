@@ -189,7 +189,7 @@ def test_networks_that_predict_noise_have_no_long_first_gap(evaluations, predict
     scheduler.set_timesteps(50)
     path = NoisePath.of(scheduler, 50)
     chosen = choose(scheduler, 50, evaluations, path=path).evaluate
-    free = schedules.balanced(path.levels, evaluations)
+    free = schedules.balanced(path.levels, evaluations, last_gap=2.0 if longest is None else 1.0)
     gaps, most = np.diff(np.flatnonzero([*chosen, True])), 2.5 * 50 / evaluations
     assert chosen.sum() == evaluations
     if longest is None or max(np.diff(np.flatnonzero([*free, True]))) <= most:

@@ -56,7 +56,8 @@ def test_a_known_scale_gives_the_balanced_schedule():
             known = None
             if gate.evaluated:
                 before = schedules.mask(30, gate.evaluated)
-                known = schedules.predicted_error(SIGMAS, before)[step] / (SIGMAS[step] - SIGMAS[step + 1])
+                cost = schedules.predicted_error(SIGMAS, before, last_gap=1.0)[step]
+                known = cost / (SIGMAS[step] - SIGMAS[step + 1])
             gate.arrive(step, known)
             assert gate.scale == pytest.approx(1.0)
     np.testing.assert_array_equal(gate.evaluated, family[5][0])

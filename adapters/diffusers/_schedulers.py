@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from spectral_forecast import _checks, schedules
 from spectral_forecast.adapters._session import Choice, Settings
 from spectral_forecast.adapters.diffusers._path import Path
+from spectral_forecast.schedules._balanced import LAST_GAP
 
 __all__ = ["FEWEST_STEPS", "Limits", "Schedule", "choose", "gated", "limits", "refusal", "spread"]
 
@@ -136,16 +137,19 @@ def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
 
 
 @functools.lru_cache(maxsize=64)
-def balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
+def balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool, alike: bool = False) -> schedules.Mask:
     """Balance the evaluations over noise levels (steps + 1,); ``blind`` is a network whose first output tells nothing.
 
     The first gap is forecast from that output alone, and in flow time it costs next to nothing: it would be the longest
-    by far.
+    by far. With the last gap counted twice, digits_ddim lost half a decibel with 6 and 8 evaluations: here blind
+    networks have gaps that count ``alike``.
     """
     levels = [level - noise[-1] for level in noise]  # some schedulers end above 0
-    evaluate, most = schedules.balanced(levels, evaluations), math.ceil(LONGEST * (len(noise) - 1) / evaluations)
+    last_gap = 1.0 if blind or alike else LAST_GAP
+    evaluate = schedules.balanced(levels, evaluations, last_gap=last_gap)
+    most = math.ceil(LONGEST * (len(noise) - 1) / evaluations)
     if blind and _longest(evaluate) > most:
-        return schedules.balanced(levels, evaluations, max_skip=most - 1)
+        return schedules.balanced(levels, evaluations, last_gap=last_gap, max_skip=most - 1)
     return evaluate
 
 

@@ -66,6 +66,7 @@ CELLS = (
     Cell("moving_digits", 5.0, 1.0),
     Cell("moving_digits", 5.0, 4.0, "class"),
     Cell("moving_digits", 3.0, 8.0),
+    Cell("moving_digits", 1.0, 4.0),
     Cell("digits_ddim", 1.0, 1.0),
     Cell("digits_ddim", 1.0, 4.0),
     Cell("digits_ddim", 1.0, 8.0, "class"),

@@ -13,7 +13,7 @@ from spectral_forecast.adapters.diffusers._schedulers import balanced
 from spectral_forecast.benchmarks.quality.fields import Grid
 from spectral_forecast.guarded import LIMIT
 
-__all__ = ["DEFAULTS", "METHODS", "Method", "every", "gate"]
+__all__ = ["ALIKE", "DEFAULTS", "METHODS", "Method", "every", "gate"]
 
 CORRECTOR = sf.Corrector(degree=2)
 
@@ -30,7 +30,7 @@ class Method:
         forecast nothing and take as many steps as there are evaluations.
     schedule : str
         "growing" (Spectrum's), "every" (FORA's), "warmed" (the same after three evaluations), "even", "balanced",
-        "gate" (TeaCache's kind), "profile".
+        "alike" (balanced, but the last gap counts as the others do), "gate" (TeaCache's kind), "profile".
     clock : str
         "steps" or "levels": what is time to the rule.
     place : str
@@ -64,12 +64,14 @@ class Method:
 
     def mask(self, grid: Grid, budget: int, changes: NDArray[np.float64], profile: sf.Profile) -> schedules.Mask:
         """Return the schedule; ``changes`` of the full run's sample are for the gate only."""
+        levels = tuple(grid.lengths.tolist())
         options: dict[str, Callable[[], schedules.Mask]] = {
             "growing": lambda: schedules.budget(grid.steps, budget),
             "every": lambda: every(grid.steps, budget, 1),
             "warmed": lambda: every(grid.steps, budget, min(3, budget)),
             "even": lambda: schedules.even(grid.steps, budget),
-            "balanced": lambda: balanced(tuple(grid.lengths.tolist()), budget, blind=grid.blind),
+            "balanced": lambda: balanced(levels, budget, blind=grid.blind),
+            "alike": lambda: balanced(levels, budget, blind=grid.blind, alike=True),
             "gate": lambda: gate(changes, budget),
             "profile": lambda: profile.schedule(budget, np.abs(np.diff(grid.lengths))),
         }
@@ -123,6 +125,7 @@ def gate(changes: NDArray[np.float64], budget: int) -> schedules.Mask:
     return best
 
 
+ALIKE = ("guarded, gaps alike, corrector", "guarded, gaps alike, velocity, corrector")
 DEFAULTS = tuple(
     f"{rule}, balanced{velocity}{corrector}"
     for velocity in ("", ", velocity")
@@ -137,7 +140,7 @@ def _ours(name: str, **options: Any) -> Method:
     return Method(
         name,
         sf.Newton(1),
-        "balanced",
+        "alike" if "alike" in name else "balanced",
         corrector=CORRECTOR if "corrector" in name else None,
         limit=LIMIT if "guarded" in name else None,
         velocity="velocity" in name,
@@ -166,6 +169,7 @@ METHODS = (
     Method("profile of another run", "profile", "profile"),
     Method("Spectrum, w = 0.5, on outputs", sf.spectrum(0.5), "growing", clock="steps"),
     Method("Spectrum, w = 0.5, balanced", sf.spectrum(0.5), "balanced", **_FEATURES),
+    *(_ours(name) for name in ALIKE),
     Method("linear, growing", sf.Newton(1), "growing"),
     Method("linear, growing, corrector", sf.Newton(1), "growing", corrector=CORRECTOR),
     Method("linear, even", sf.Newton(1), "even"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectral_forecast.benchmarks.quality.fields import MODELS
-from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS
+from spectral_forecast.benchmarks.quality.methods import ALIKE, DEFAULTS, METHODS
 from spectral_forecast.benchmarks.quality.paired import (
     EULER,
     LEAST,
@@ -270,6 +270,7 @@ def _findings(long: list[Measured]) -> str:
 
 - schedule, linear forecasts of outputs: balanced instead of even {both("linear, balanced", "linear, even")}; instead of
   growing {both("linear, balanced", "linear, growing")};
+- schedule, the default: the last gap counts twice instead of as the others do {both(DEFAULTS[7], ALIKE[1])};
 - schedule, Spectrum's forecasts: balanced instead of growing {both("Spectrum, w = 0.5, balanced", SPECTRUM)};
 - forecaster, balanced: linear instead of Spectrum's {both("linear, balanced", "Spectrum, w = 0.5, balanced")}; instead
   of the analytic kernel {both("linear, balanced", "analytic kernel, balanced")};
@@ -458,10 +459,11 @@ and 28 dB there, in the section with other noise.
 - Ours forecast the guided output on the clock of noise levels (in flow time for models of noise). "linear" is
   `Newton(1)`; "guarded" draws it back to the newest output, sample by sample, as far as the run shows that it errs
   (`Plan.start(limit=0.5)`, and of velocities of models of noise `blind=True`); "balanced" is `schedules.balanced`, with
-  no gap longer than 2.5 mean ones where the network predicts noise; "velocity" turns the output of a model of noise
-  into noise less data, in which DDIM is Euler's method in flow time; "corrector" takes skipped steps again with outputs
-  of `Corrector(degree=2)`, sample by sample with the guard at 0.2, as the adapters do. Where a network predicts noise
-  and velocities are guarded, the first gap is corrected in full. "200 steps" forecasts on a grid four times as fine.
+  `last_gap=1` and no gap longer than 2.5 mean ones where the network predicts noise; "gaps alike" has `last_gap=1`
+  everywhere; "velocity" turns the output of a model of noise into noise less data, in which DDIM is Euler's method in
+  flow time; "corrector" takes skipped steps again with outputs of `Corrector(degree=2)`, sample by sample with the
+  guard at 0.2, as the adapters do. Where a network predicts noise and velocities are guarded, the first gap is
+  corrected in full. "200 steps" forecasts on a grid four times as fine.
 - AB-Cache and FoCa take forecasts for evaluations in their recursion, which amplifies errors over gaps like these. DEIS
   with flow sigmas is no better in [schedulers.md](schedulers.md).
 - "profile of another run": schedule and weights from one full run of the cell with other noise.
