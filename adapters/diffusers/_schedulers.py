@@ -137,15 +137,15 @@ def spread(limit: Limits, steps: int, evaluations: int) -> schedules.Mask:
 
 
 @functools.lru_cache(maxsize=64)
-def balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool, alike: bool = False) -> schedules.Mask:
+def balanced(noise: tuple[float, ...], evaluations: int, *, blind: bool) -> schedules.Mask:
     """Balance the evaluations over noise levels (steps + 1,); ``blind`` is a network whose first output tells nothing.
 
     The first gap is forecast from that output alone, and in flow time it costs next to nothing: it would be the longest
-    by far. With the last gap counted twice, digits_ddim lost half a decibel with 6 and 8 evaluations: here blind
-    networks have gaps that count ``alike``.
+    by far. With the last gap counted twice, digits_ddim lost half a decibel with 6 and 8 evaluations: of blind networks
+    all gaps count alike.
     """
     levels = [level - noise[-1] for level in noise]  # some schedulers end above 0
-    last_gap = 1.0 if blind or alike else LAST_GAP
+    last_gap = 1.0 if blind else LAST_GAP
     evaluate = schedules.balanced(levels, evaluations, last_gap=last_gap)
     most = math.ceil(LONGEST * (len(noise) - 1) / evaluations)
     if blind and _longest(evaluate) > most:

@@ -71,7 +71,9 @@ class Method:
             "warmed": lambda: every(grid.steps, budget, min(3, budget)),
             "even": lambda: schedules.even(grid.steps, budget),
             "balanced": lambda: balanced(levels, budget, blind=grid.blind),
-            "alike": lambda: balanced(levels, budget, blind=grid.blind, alike=True),
+            "alike": lambda: (
+                balanced(levels, budget, blind=True) if grid.blind else schedules.balanced(levels, budget, last_gap=1)
+            ),
             "gate": lambda: gate(changes, budget),
             "profile": lambda: profile.schedule(budget, np.abs(np.diff(grid.lengths))),
         }

@@ -4,7 +4,7 @@ Everything is batched over schedules. Conditioning on kept features in the order
 factorisation does row by row, so one factorisation prices all forecasts of a schedule, each from its own past.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -107,8 +107,7 @@ class Pricing:
     def thinned(self, indices: Steps) -> "Pricing":
         """Return the prices of schedules of some steps, which stand for those that follow them."""
         lengths, numbers = np.add.reduceat(self.lengths, indices), np.append(self.numbers[indices], self.numbers[-1])
-        limits = self.warmup, self.tail, self.max_skip
-        return Pricing(lengths, self.tau[indices], self.rule, numbers, *limits, self.last_gap)
+        return replace(self, lengths=lengths, tau=self.tau[indices], numbers=numbers)
 
 
 def search(price: Pricing, start: Steps, budget: int) -> list[Steps]:
