@@ -68,6 +68,20 @@ def test_of_some_networks_measured_again_the_time_is_not_the_whole_parts(quick, 
         assert ("measured again later: digits (" in (tmp_path / "speed.md").read_text()) == ("--networks" in more)
 
 
+def test_of_networks_measured_on_another_machine_that_is_told(quick, tmp_path, monkeypatch):
+    before = json.loads((quick / "new.json").read_text())
+    now, before["machine"]["name"] = before["machine"]["name"], "an abacus"
+    (tmp_path / "new.json").write_text(json.dumps(before))
+    monkeypatch.setattr(end_to_end, "measure", lambda *_, **__: before["runs"])
+    arguments = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--results", str(tmp_path / "new.json")]
+    command.main([*arguments, "--networks", "digits"])
+    facts = json.loads((tmp_path / "new.json").read_text())["machine"]
+    assert facts["name"] == "an abacus"
+    assert facts["again"]["digits"].endswith(f", {now}")
+    command.main([*arguments, "--only", "runs"])
+    assert json.loads((tmp_path / "new.json").read_text())["machine"]["name"] == now
+
+
 def test_networks_that_are_no_longer_measured_are_dropped(quick, tmp_path, monkeypatch):
     before = json.loads((quick / "new.json").read_text())
     row = before["runs"]["rows"][0]

@@ -16,7 +16,7 @@ def results(**changes):
     contraction = {"method": OURS, "what": "forecast", "ours": True, "size": 10**7, "kept": 14, "dtype": "bfloat16"}
     contraction |= {"fraction": 0.8, "over": 6.0}
     run = {"network": "A", "large": True, "compiled": False, "method": "ours, outputs", "ours": True, "budget": 14}
-    run |= {"share": 0.99}
+    run |= {"share": 0.99, "parameters": 10**6}
     for key, value in changes.items():
         (run if key in run else contraction)[key] = value
     return {"machine": {"device": "cpu"}, "contraction": {"rows": [contraction]}, "runs": {"rows": [run]}}
@@ -97,4 +97,15 @@ def test_a_statement_holds_if_every_number_does(fraction, holds):
     lines = statements.statements(results(fraction=fraction))
     assert lines[0][1] == holds
     assert "in 1 of 1" in lines[0][2] or holds == "**no**"
-    assert lines[-1] == ["and at features", "–", "not measured"]
+    assert lines[-1] == ["the speed-up is 98% of N/evaluations with A, at features", "–", "not measured"]
+
+
+def test_the_largest_network_is_the_first():
+    found = results(share=0.979)
+    row = found["runs"]["rows"][0]
+    found["runs"]["rows"] += [row | {"network": "B", "parameters": 10**9, "share": 0.98}]
+    last = [line[:2] for line in statements.statements(found)[-4::2]]
+    assert last == [
+        [f"the speed-up is 98% of N/evaluations with {name}, at outputs", holds]
+        for name, holds in (("B", "yes"), ("A", "**no**"))
+    ]

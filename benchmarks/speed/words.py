@@ -75,8 +75,8 @@ last block. Small models are trained ones, with 8 samples in a batch; the others
 change what a step takes.
 
 Each way runs once before the rounds, which is not timed. Small networks have five rounds, large ones three, and ours
-there up to twelve, until the standard error is {PRECISE:.1%}: single evaluations, one right after the other, differ by
-some percent. A ± is that standard error, of the mean over the rounds.
+there up to twelve, until the standard error is {PRECISE:.1%} (FLUX.1-dev on a CPU two, and up to four): single
+evaluations, one right after the other, differ by some percent. A ± is that standard error, of the mean over the rounds.
 
 "A skipped step" is what a call of the network takes in which nothing is evaluated, of an evaluation. Where outputs are
 forecast, the network does not run in it; where features are, what is outside of its blocks does. If that is 1 % of an
@@ -89,17 +89,20 @@ the first at steps that a mask names, with its own TaylorSeer. Compiled runs do 
 them but a full run before, since each change of a network compiles it anew."""
 
 DEEP = """\
-The two large ones are as deep as published ones, since what is outside of the blocks, and is not skipped where features
-are forecast, is less the more blocks there are: FLUX-narrow has FLUX.1's 57 blocks, a third as wide, with 64 + 196
-tokens; Wan2.1-1.3B is as published, with 16 + 300 tokens."""
+The large ones are as deep as published ones, since what is outside of the blocks, and is not skipped where features
+are forecast, is less the more blocks there are, the wider they are, and the more tokens they are given. FLUX.1-dev is
+as published, with 64 + 196 tokens, of the 512 + 4096 of a picture of 1024 x 1024; its blocks of a kind have the
+parameters of one in common, so that it takes 2 GiB instead of 24. Some may stay in a cache for it, which makes an
+evaluation faster, if anything, and so a skipped step dearer. FLUX-narrow has its 57 blocks, a third as wide, with as
+many tokens. Wan2.1-1.3B is as published, with 16 + 300 tokens."""
 
 GPU = """\
 ## On a GPU
 
-Not measured: no GPU was at hand. On a machine with one the same command runs FLUX.1-dev, SD3.5-Large, Wan2.1-14B (480 x
-832, 81 frames) and HunyuanVideo (the same size) with random weights in bfloat16 instead of the two deep networks, and
-the cells above there, and writes a page of its own. The tests call all four with these inputs on PyTorch's "meta"
-device and count their parameters. `--networks` and `--rounds` divide it into shorter pieces."""
+Not measured: no GPU was at hand. On a machine with one the same command runs FLUX.1-dev (1024 x 1024), SD3.5-Large,
+Wan2.1-14B (480 x 832, 81 frames) and HunyuanVideo (the same size) with random weights in bfloat16 instead of the large
+networks above, and the cells above there, and writes a page of its own. The tests call all four with these inputs on
+PyTorch's "meta" device and count their parameters. `--networks` and `--rounds` divide it into shorter pieces."""
 
 AGAIN = """\
 ## Has it become slower?
