@@ -95,15 +95,12 @@ def _measure(part: str, device: torch.device, options: argparse.Namespace, known
     for name, value in new.items():  # of some networks only, the whole part's stay
         facts[name] = value | kept.get(name, {}) if options.networks else kept.get(name, {}) | value
     again = kept.get("again", {}) if options.networks or part != "runs" else {}
-    facts["again"] = again | dict.fromkeys(options.networks or (), _when(today, facts["name"], kept))
-    if options.networks:
-        facts["name"] = kept.get("name", facts["name"])
+    here = facts["name"]
+    if options.networks:  # the name stays that of the machine on which the rest was measured
+        facts["name"] = kept.get("name", here)
+    when = today if here == facts["name"] else f"{today}, {here}"
+    facts["again"] = again | dict.fromkeys(options.networks or (), when)
     return known | {part: found, "machine": facts}
-
-
-def _when(today: str, name: str, kept: dict[str, Any]) -> str:
-    """The day, and the machine if it is another one than the rest was measured on."""
-    return today if name == kept.get("name", name) else f"{today}, {name}"
 
 
 def _contraction(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
@@ -118,8 +115,11 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
         compiled = {network.name: options.compile for network in networks.QUICK}
         quick: dict[str, Any] = {"budgets": (6,), "steps": 12, "rounds": 1, "compiled": compiled}
         return end_to_end.measure(networks.QUICK, device, torch.float32, **quick)
-    large = [(networks.LARGE, 3, 12)] if device.type == "cuda" else [(networks.DEEP, 3, 12), (networks.WIDE, 2, 4)]
-    everything = [(networks.SMALL, torch.float32, 5, 0), *((group, torch.bfloat16, *turns) for group, *turns in large)]
+    everything = [(networks.SMALL, torch.float32, 5, 0)]
+    if device.type == "cuda":
+        everything += [(networks.LARGE, torch.bfloat16, 3, 12)]
+    else:
+        everything += [(networks.DEEP, torch.bfloat16, 3, 12), (networks.WIDE, torch.bfloat16, 2, 4)]
     names = [network.name for group, *_ in everything for network in group]
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
