@@ -381,7 +381,7 @@ def _split(network: torch.nn.Module) -> Split:
     """Put a hook on every block in the network's own lists of modules."""
     whole = sum(parameter.numel() for parameter in network.parameters())
     shares = [sum(parameter.numel() for parameter in blocks.parameters()) / whole for blocks in block_lists(network)]
-    split = Split(shares)
+    split = Split(weakref.ref(network), shares)
     for group, blocks in enumerate(block_lists(network)):
         for block in blocks:
             attach(block, BlockHook(split, group), _NAME)

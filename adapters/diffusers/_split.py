@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.hooks import ModelHook
@@ -30,6 +30,7 @@ from spectral_forecast.adapters._session import (
     finite,
 )
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._idle import idle_modules
 
 __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
 
@@ -89,6 +90,22 @@ class Cut:
     calls: int  # how many there are, those after the tail included
     group: int  # the tail's list of blocks
     groups: frozenset[int]  # the lists that are skipped, this one included
+    idle: frozenset[str] = frozenset()  # names of modules outside of the lists that need not run either
+
+    def keeping(self, keep: tuple[int, ...]) -> "Cut":
+        """Return the cut that keeps these of the tail's tensors."""
+        return replace(self, form=replace(self.form, keep=keep))
+
+
+class Needs(NamedTuple):
+    """What resuming needs, as its proof has shown."""
+
+    keep: tuple[int, ...]  # of the tail's tensors
+    idle: frozenset[str]  # names of the modules outside of the blocks that it does not need
+
+    def of(self, cut: Cut) -> Cut:
+        """Return the cut of another evaluation of the same form."""
+        return replace(cut.keeping(self.keep), idle=self.idle)
 
 
 @dataclass
@@ -106,10 +123,13 @@ class Split:
 
     Parameters
     ----------
+    network : callable
+        Returns the network, while there is one.
     shares : sequence of float
         For each list of blocks the share of the network's parameters that it holds.
     """
 
+    network: Callable[[], torch.nn.Module | None]
     shares: Sequence[float]
     seen: list[Seen] | None = None
     cut: Cut | None = None
@@ -168,6 +188,10 @@ class Split:
             self.seen.append(Seen(group, self._handed_on(len(self.seen), args, kwargs, result), result))
         return result
 
+    def resumed(self) -> Cut | None:
+        """The cut that this thread is resuming the network from."""
+        return self.cut if self.thread == threading.get_ident() else None
+
     def _handed_on(self, number: int, args: Any, kwargs: Any, result: Any) -> Passage | None:
         """The passage of a call: mostly that of the evaluation before."""
         # Looking at arguments takes a while in each of many blocks, right after which Python is in no cache any more.
@@ -213,7 +237,7 @@ class Split:
         """
 
         def gives_result(keep: tuple[int, ...]) -> bool:
-            candidate = _keeping(cut, keep)
+            candidate = cut.keeping(keep)
             try:
                 same = agree(self.resume(forward, candidate.form.take(tail), candidate), result)
             except Exception:
@@ -237,7 +261,28 @@ class Split:
                 fewer = tuple(number for number in keep if number != leaf)
                 if fewer and gives_result(fewer):
                     keep = fewer
-        return _keeping(cut, keep)
+        return cut.keeping(keep)
+
+    def relieve(
+        self,
+        forward: Callable[[], Any],
+        result: Any,
+        cut: Cut,
+        tail: Any,
+        agreed: Callable[[float], float] = float,
+    ) -> Cut:
+        """Return a proven cut with the names of all that need not run, besides the blocks, for ``result``."""
+
+        def works(idle: frozenset[str]) -> bool:
+            try:
+                same = agree(self.resume(forward, cut.form.take(tail), replace(cut, idle=idle)), result)
+            except Exception:  # whatever it raises on a tensor without memory, it cannot do without this one
+                same = False
+            return agreed(_SAME if same else _OTHER) == _SAME
+
+        network = self.network()
+        # In one graph with the rest, a module that a hook decided about would break the graph.
+        return cut if network is None or self.inline else replace(cut, idle=idle_modules(network, self, works))
 
     def _check_share(self, groups: frozenset[int]) -> None:
         share = sum(self.shares[group] for group in groups)
@@ -259,7 +304,7 @@ class Blocks(Place):
         self.sound = sound
         self.agreed = agreed
         self.split: Split | None = split
-        self.proven: dict[Any, tuple[int, ...]] = {}  # which tensors a cut needs, by the form of the evaluation
+        self.proven: dict[Any, Needs] = {}  # of a cut, by the form of the evaluation
 
     @property
     def at(self) -> str:
@@ -275,7 +320,8 @@ class Blocks(Place):
         outputs = Evaluation(result, feature, form)
         try:
             cut, tail = self.split.find(seen)
-            key = (tuple(call.group for call in seen), str(cut.form.spec))
+            shapes = tuple(x.shape for x in cut.form.take(tail))
+            key = (tuple(call.group for call in seen), str(cut.form.spec), shapes, self.split.inline)
             if key not in self.proven:
                 # What is not finite proves nothing, and is not kept; the next evaluation will do.
                 if not outputs.feature or not self.sound(outputs.feature):
@@ -287,7 +333,7 @@ class Blocks(Place):
             self.split = None
             event = f"{self.name} cannot be split ({error}); outputs are forecast instead of features."
             return Evaluation(result, form.take(result), form, event)
-        cut = _keeping(cut, self.proven[key])
+        cut = self.proven[key].of(cut)
         return Evaluation(result, cut.form.take(tail), cut)
 
     def retreat(self) -> bool:
@@ -302,18 +348,15 @@ class Blocks(Place):
         return self.split.resume(forward, feature, form)
 
     @torch.no_grad()
-    def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> tuple[int, ...]:
-        """Resume the network from the evaluation just made; return which of the tail's tensors that needs."""
+    def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> Needs:
+        """Resume the network from the evaluation just made; return what that needs."""
         try:
-            return split.prove(forward, result, cut, tail, self.agreed).form.keep
+            cut = split.prove(forward, result, cut, tail, self.agreed)
+            return Needs(cut.form.keep, split.relieve(forward, result, cut, tail, self.agreed).idle)
         except SplitError:
             raise
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
             raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
-
-
-def _keeping(cut: Cut, keep: tuple[int, ...]) -> Cut:
-    return replace(cut, form=replace(cut.form, keep=keep))
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:

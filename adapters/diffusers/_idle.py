@@ -1,0 +1,150 @@
+"""What else need not run on a forecast step? What nobody but the skipped blocks would read.
+
+The embedders of image and text, the rotations of their positions: skipped blocks hand on what they are given and do
+not look at it. So such a module need not run either; its place takes a tensor of the same shape that is NaN
+throughout, and takes no memory. That nobody reads it is not assumed but tried: resumed with the NaNs, the network must
+give the result just computed.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from diffusers.hooks import ModelHook
+from torch.utils import _pytree as pytree
+
+from spectral_forecast.adapters._session import Form
+from spectral_forecast.adapters.diffusers._attach import attach, detach
+from spectral_forecast.adapters.diffusers._compiled import uncompiled
+
+if TYPE_CHECKING:
+    from spectral_forecast.adapters.diffusers._split import Split
+
+__all__ = ["IdleHook", "idle_modules"]
+
+NAME = "spectral_forecast"  # of every hook
+_NO_HOOK = (torch.nn.ModuleList, torch.nn.ModuleDict, torch.jit.ScriptModule)  # the lists are never called
+_FORMS = 16  # of calls: so many a module remembers
+
+
+class Blank(NamedTuple):
+    """The form of a module's result, and what takes the place of its tensors."""
+
+    form: Form
+    numbers: tuple[torch.Tensor, ...]  # one NaN for each
+    shapes: tuple[torch.Size, ...]
+
+    @classmethod
+    def of(cls, result: Any) -> "Blank | None":
+        """Return that of a result; None where it holds anything that cannot be NaN, or no tensor."""
+        form, tensors = Form.of(result)
+        plain = all(type(x) in (torch.Tensor, torch.nn.Parameter) for x in tensors)
+        real = all(x.is_floating_point() or x.is_complex() for x in tensors)
+        rest = all(x is None or isinstance(x, bool | int | float | str) for x in form.constants)
+        if not (tensors and plain and real and rest):
+            return None
+        numbers = tuple(torch.full((), torch.nan, dtype=x.dtype, device=x.device) for x in tensors)
+        return cls(form, numbers, tuple(x.shape for x in tensors))
+
+    def build(self) -> Any:
+        """Put a result together of NaNs."""
+        return self.form.build([x.expand(shape) for x, shape in zip(self.numbers, self.shapes, strict=True)])
+
+
+class IdleHook(ModelHook):
+    """Runs its module, but where an evaluation is resumed that has no use for its result."""
+
+    def __init__(self, split: "Split", name: str) -> None:
+        super().__init__()
+        self.split = split
+        self.name = name
+        self.blanks: dict[Any, Blank | None] = {}  # by the form of the call
+        self.learns = False  # what its results look like, before it is tried without them
+
+    @property
+    def can_idle(self) -> bool:
+        """Whether it was called, and every result can be left blank."""
+        return bool(self.blanks) and None not in self.blanks.values()
+
+    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run the module, or leave its result blank."""
+        if self.split.inline:  # a compiler would end its graph here
+            return self.fn_ref.original_forward(*args, **kwargs)
+        return self._alone(module, *args, **kwargs)
+
+    @uncompiled
+    def _alone(
+        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
+        del compiled
+        cut = self.split.resumed()
+        idles = cut is not None and self.name in cut.idle
+        # What runs after the last block is there for the result.
+        learns = cut is not None and self.learns and self.split.position <= len(cut.actions)
+        if not idles and not learns:
+            return run(*args, **kwargs)
+        call = _form(args, kwargs)
+        if idles and (blank := self.blanks.get(call)) is not None:
+            return blank.build()
+        result = run(*args, **kwargs)
+        if len(self.blanks) >= _FORMS:
+            self.blanks.clear()
+        self.blanks[call] = Blank.of(result)
+        return result
+
+
+def idle_modules(network: torch.nn.Module, split: "Split", works: Callable[[frozenset[str]], bool]) -> frozenset[str]:
+    """Return the names of a network's modules that need not run when it is resumed; each carries an `IdleHook` then.
+
+    They are children of the network outside of its lists of blocks, and children of those. ``works(names)`` resumes the
+    network without them and says whether that gives the right result.
+    """
+    idle: frozenset[str] = frozenset()
+    modules = _outside(network)
+    before = {name: _hook(module) for name, module in modules.items()}
+    hooks = {name: hook or IdleHook(split, name) for name, hook in before.items()}
+    try:
+        for name, hook in hooks.items():
+            hook.learns = True
+            if before[name] is None:
+                attach(modules[name], hook, NAME)
+        learnt = works(idle)
+        for hook in hooks.values():
+            hook.learns = False
+        if learnt:
+            for name, hook in hooks.items():
+                within = name.rpartition(".")[0] in idle
+                if not within and hook.can_idle and works(idle | {name}):
+                    idle |= {name}
+    finally:
+        for name, module in modules.items():
+            if before[name] is None and name not in idle:
+                detach(module, NAME)
+    return idle
+
+
+def _outside(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The children of a network and theirs, in this order, but for blocks, and for what cannot carry a hook."""
+    found: dict[torch.nn.Module, str] = {}
+    for name, child in network.named_children():
+        for inner, module in [("", child), *child.named_children()]:
+            hook = _hook(module)
+            if not isinstance(module, _NO_HOOK) and (hook is None or isinstance(hook, IdleHook)):
+                found.setdefault(module, f"{name}.{inner}".rstrip("."))
+    return {name: module for module, name in found.items()}
+
+
+def _hook(module: torch.nn.Module) -> ModelHook | None:
+    registry = getattr(module, "_diffusers_hook", None)
+    return registry.get_hook(NAME) if registry is not None else None
+
+
+def _form(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What tells a module's calls apart whose results may differ in form."""
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    plain = (type(None), bool, int, float, str)
+    told = (
+        (x.shape, x.dtype, x.device) if isinstance(x, torch.Tensor) else x if isinstance(x, plain) else type(x)
+        for x in leaves
+    )
+    return str(spec), tuple(told)
