@@ -76,9 +76,9 @@ def test_inner_products_are_one_sum_of_as_many_numbers_as_are_kept(shared):
             first, *later = rank[at]["recorded"]
             assert later == [[VOTE, ["all_reduce", 1 + step]] for step in range(1, 12)]
             assert all(said == VOTE for said in first)
-            # Once a network there is a proof that blocks can be skipped, which is voted on; then whether the seven
-            # modules before them need to run (three of them within another), after a run that looks at all.
-            assert len(first) <= 7 + 1 + 7
+            # Once a network there is a proof that blocks can be skipped, which is voted on; then one that modules
+            # before them need not run, either, after a run that tells which.
+            assert len(first) <= 7 + 2
 
 
 def test_what_is_not_finite_in_one_process_is_so_in_all(shared):

@@ -2,8 +2,8 @@
 
 The embedders of image and text, the rotations of their positions: skipped blocks hand on what they are given and do
 not look at it. So such a module need not run either; its place takes a tensor of the same shape that is NaN
-throughout, and takes no memory. That nobody reads it is not assumed but tried: resumed with the NaNs, the network must
-give the result just computed.
+throughout, and takes no memory. Which modules these are is asked of autograd: what the result depends on. That is not
+relied on but tried: resumed with the NaNs, the network must give the result just computed.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,8 @@ class IdleHook(ModelHook):
         self.split = split
         self.name = name
         self.blanks: dict[Any, Blank | None] = {}  # by the form of the call
-        self.learns = False  # what its results look like, before it is tried without them
+        self.traces = False  # what its results look like, and where they are in the graph of gradients
+        self.nodes: set[Any] = set()  # there
 
     @property
     def can_idle(self) -> bool:
@@ -80,8 +81,8 @@ class IdleHook(ModelHook):
         cut = self.split.resumed()
         idles = cut is not None and self.name in cut.idle
         # What runs after the last block is there for the result.
-        learns = cut is not None and self.learns and self.split.position <= len(cut.actions)
-        if not idles and not learns:
+        traces = cut is not None and self.traces and self.split.position <= len(cut.actions)
+        if not idles and not traces:
             return run(*args, **kwargs)
         call = _form(args, kwargs)
         if idles and (blank := self.blanks.get(call)) is not None:
@@ -90,14 +91,33 @@ class IdleHook(ModelHook):
         if len(self.blanks) >= _FORMS:
             self.blanks.clear()
         self.blanks[call] = Blank.of(result)
-        return result
+        return pytree.tree_map(self._marked, result) if traces and torch.is_grad_enabled() else result
+
+    def _marked(self, leaf: Any) -> Any:
+        """The same tensor, with a node of its own in the graph of gradients."""
+        if not isinstance(leaf, torch.Tensor) or not (leaf.is_floating_point() or leaf.is_complex()):
+            return leaf
+        marked = (leaf if leaf.requires_grad else leaf.detach().requires_grad_()) * 1
+        self.nodes.add(marked.grad_fn)
+        return marked
 
 
-def idle_modules(network: torch.nn.Module, split: "Split", works: Callable[[frozenset[str]], bool]) -> frozenset[str]:
+def idle_modules(
+    network: torch.nn.Module, split: "Split", trace: Callable[[], Any], works: Callable[[frozenset[str]], bool]
+) -> frozenset[str]:
     """Return the names of a network's modules that need not run when it is resumed; each carries an `IdleHook` then.
 
-    They are children of the network outside of its lists of blocks, and children of those. ``works(names)`` resumes the
-    network without them and says whether that gives the right result.
+    They are children of the network outside of its lists of blocks, and children of those.
+
+    Parameters
+    ----------
+    network : Module
+    split : Split
+        Of the network.
+    trace : callable
+        Resumes the network with gradients, and returns the result; None where that fails.
+    works : callable
+        Resumes the network without the modules of these names, and says whether that gives the right result.
     """
     idle: frozenset[str] = frozenset()
     modules = _outside(network)
@@ -105,22 +125,44 @@ def idle_modules(network: torch.nn.Module, split: "Split", works: Callable[[froz
     hooks = {name: hook or IdleHook(split, name) for name, hook in before.items()}
     try:
         for name, hook in hooks.items():
-            hook.learns = True
+            hook.traces = True
             if before[name] is None:
                 attach(modules[name], hook, NAME)
-        learnt = works(idle)
+        result = trace()
+        reached = _reached(result)
+        candidates = [name for name, hook in hooks.items() if hook.can_idle and not hook.nodes & reached]
         for hook in hooks.values():
-            hook.learns = False
-        if learnt:
-            for name, hook in hooks.items():
-                within = name.rpartition(".")[0] in idle
-                if not within and hook.can_idle and works(idle | {name}):
-                    idle |= {name}
+            hook.traces = False
+            hook.nodes.clear()
+        if result is not None and candidates:
+            outermost = frozenset(name for name in candidates if _parent(name) not in candidates)
+            if works(outermost):
+                idle = outermost
+            else:  # autograd does not see all
+                for name in candidates:
+                    if _parent(name) not in idle and works(idle | {name}):
+                        idle |= {name}
     finally:
         for name, module in modules.items():
             if before[name] is None and name not in idle:
                 detach(module, NAME)
     return idle
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _reached(result: Any) -> set[Any]:
+    """The nodes of the graph of gradients that a result depends on."""
+    reached: set[Any] = set()
+    left = [x.grad_fn for x in pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]
+    while left:
+        node = left.pop()
+        if node is not None and node not in reached:
+            reached.add(node)
+            left += [following for following, _ in node.next_functions]
+    return reached
 
 
 def _outside(network: torch.nn.Module) -> dict[str, torch.nn.Module]:

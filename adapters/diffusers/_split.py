@@ -7,6 +7,7 @@ last block's place is taken by the forecast. Whether that is true is not assumed
 feature just kept must give the result just computed.
 """
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -273,6 +274,14 @@ class Split:
     ) -> Cut:
         """Return a proven cut with the names of all that need not run, besides the blocks, for ``result``."""
 
+        def trace() -> Any:
+            try:
+                with contextlib.nullcontext() if torch.is_inference_mode_enabled() else torch.enable_grad():
+                    traced = self.resume(forward, cut.form.take(tail), cut)
+            except Exception:  # whatever cannot do with gradients
+                traced = None
+            return traced if agreed(_RAISED if traced is None else _SAME) == _SAME else None
+
         def works(idle: frozenset[str]) -> bool:
             try:
                 same = agree(self.resume(forward, cut.form.take(tail), replace(cut, idle=idle)), result)
@@ -282,7 +291,9 @@ class Split:
 
         network = self.network()
         # In one graph with the rest, a module that a hook decided about would break the graph.
-        return cut if network is None or self.inline else replace(cut, idle=idle_modules(network, self, works))
+        if network is None or self.inline:
+            return cut
+        return replace(cut, idle=idle_modules(network, self, trace, works))
 
     def _check_share(self, groups: frozenset[int]) -> None:
         share = sum(self.shares[group] for group in groups)
