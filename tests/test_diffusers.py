@@ -675,6 +675,48 @@ def test_a_network_that_grows_shorter_in_mid_run_is_evaluated_and_split_again():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_network_that_calls_its_blocks_otherwise_in_mid_run_is_evaluated(nested):
+    """What a skipped block hands on is not where it was: a forecast that does not fit the network."""
+
+    class Renaming(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList(Naming() for _ in range(3))
+
+        def forward(self, sample, timestep):
+            hidden = sample + timestep
+            for block in self.blocks:
+                if timestep > 0.5:
+                    hidden = block([0, hidden]) if nested else block(hidden)
+                else:
+                    hidden = block([hidden]) if nested else block(y=hidden)
+            return hidden
+
+    class Naming(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 4)
+
+        def forward(self, x=None, y=None):
+            x = x[-1] if isinstance(x, list) else x
+            x = y if x is None else x
+            return x + torch.tanh(self.inner(x))
+
+    torch.manual_seed(0)
+    network, times = Renaming().eval(), torch.linspace(1.0, 0.0, 12)
+    accelerate(network, plan(), at="features")
+    results = [network(torch.ones(1, 6, 4), time) for time in times]
+    (event,) = report(network).events
+    step = int(event.split()[1].strip(","))
+    assert event.endswith("restarted: its forecast was not finite, or did not fit the network")
+    assert times[step] <= 0.5 < times[step - 1]
+    assert report(network).at == "features"
+    restore(network)
+    assert torch.equal(results[step], network(torch.ones(1, 6, 4), times[step]))
+
+
+@torch.no_grad()
 def test_a_network_that_cannot_be_split_any_more_goes_on_with_outputs():
     torch.manual_seed(0)
     times, change = torch.linspace(1.0, 0.0, 12), int(np.flatnonzero(plan().evaluate)[3])

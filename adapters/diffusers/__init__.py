@@ -107,9 +107,9 @@ def accelerate(
         schedulers the report says that it is left out. None leaves either out.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
-        block hands to the head; the blocks are skipped, and the embedding and the head run. Where the blocks are is
-        found by watching the first evaluation, which is then resumed once to see that the result is the same. A
-        network that cannot be split says so, in a warning and in the report, and its outputs are forecast.
+        block hands to the head; the blocks are skipped, and so are embedders that only blocks read. Where the blocks are
+        is found by watching the first evaluation, which is then resumed to see that the result is the same. A network
+        that cannot be split says so, in a warning and in the report, and its outputs are forecast.
     scheduler : SchedulerMixin, optional
         The scheduler that drives a network given without its pipeline. Without one, give a plan; the steps are
         then told apart by their timesteps, and a run begins when time goes back.
