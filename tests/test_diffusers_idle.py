@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from test_diffusers_models import EVALUATED, SKIPPED, SPLIT, STEPS, plain, plan, pytestmark, same
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import _idle, accelerate, report, restore
@@ -184,6 +185,26 @@ def test_what_is_read_by_others_runs(kind, names, calls):
     assert set(counts[counts > 0]) == {calls}
     assert all(torch.isfinite(x).all() for x in results)
     assert not report(network).events
+
+
+def test_nothing_is_kept_for_gradients():
+    """What the head computes while autograd looks on is let go as soon as without it."""
+
+    class Squashed(torch.nn.Module):
+        def forward(self, x):
+            inner = x.exp()  # which its gradient needs
+            storage = StorageWeakRef(inner.untyped_storage())
+            result = inner * x
+            del inner
+            kept.append((result.requires_grad, not storage.expired()))
+            return result
+
+    kept = []
+    network = embedded("plain")
+    network.head = torch.nn.Sequential(network.head, Squashed())
+    go(network)
+    assert [keeps for traced, keeps in kept if traced] == [False]
+    assert idle(network) == [{"embed", "other"}]
 
 
 @torch.inference_mode()

@@ -107,7 +107,7 @@ def accelerate(
         schedulers the report says that it is left out. None leaves either out.
     at : {"output", "features"}
         What is forecast. "output": the network's result; any network, little memory. "features": what the last
-        block hands to the head; the blocks are skipped, and so are embedders that only blocks read. Where the blocks are
+        block hands to the head; the blocks are skipped, and so are embedders that only blocks read. Where blocks are
         is found by watching the first evaluation, which is then resumed to see that the result is the same. A network
         that cannot be split says so, in a warning and in the report, and its outputs are forecast.
     scheduler : SchedulerMixin, optional

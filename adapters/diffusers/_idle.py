@@ -125,28 +125,37 @@ def idle_modules(
     hooks = {name: hook or IdleHook(split, name) for name, hook in before.items()}
     try:
         for name, hook in hooks.items():
-            hook.traces = True
             if before[name] is None:
                 attach(modules[name], hook, NAME)
-        result = trace()
-        reached = _reached(result)
-        candidates = [name for name, hook in hooks.items() if hook.can_idle and not hook.nodes & reached]
-        for hook in hooks.values():
-            hook.traces = False
-            hook.nodes.clear()
-        if result is not None and candidates:
-            outermost = frozenset(name for name in candidates if _parent(name) not in candidates)
-            if works(outermost):
-                idle = outermost
-            else:  # autograd does not see all
-                for name in candidates:
-                    if _parent(name) not in idle and works(idle | {name}):
-                        idle |= {name}
+        candidates = _unread(hooks, trace)
+        outermost = frozenset(name for name in candidates if _parent(name) not in candidates)
+        if outermost and works(outermost):
+            idle = outermost
+        else:  # autograd does not see all
+            for name in candidates:
+                if _parent(name) not in idle and works(idle | {name}):
+                    idle |= {name}
     finally:
         for name, module in modules.items():
             if before[name] is None and name not in idle:
                 detach(module, NAME)
     return idle
+
+
+def _unread(hooks: dict[str, IdleHook], trace: Callable[[], Any]) -> list[str]:
+    """Names of the modules that can be idle and that autograd does not know the result to depend on."""
+    for hook in hooks.values():
+        hook.traces = True
+    try:
+        result = trace()
+        reached = _reached(result)
+        return [
+            name for name, hook in hooks.items() if result is not None and hook.can_idle and not hook.nodes & reached
+        ]
+    finally:
+        for hook in hooks.values():
+            hook.traces = False
+            hook.nodes.clear()
 
 
 def _parent(name: str) -> str:

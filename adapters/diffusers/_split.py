@@ -7,11 +7,10 @@ last block's place is taken by the forecast. Whether that is true is not assumed
 feature just kept must give the result just computed.
 """
 
-import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -292,7 +291,7 @@ class Split:
 
         def trace() -> Any:
             try:
-                with contextlib.nullcontext() if torch.is_inference_mode_enabled() else torch.enable_grad():
+                with _graph():
                     traced = self.resume(forward, cut.form.take(tail), cut)
             except Exception:  # whatever cannot do with gradients
                 traced = None
@@ -384,6 +383,16 @@ class Blocks(Place):
             raise
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
             raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _graph() -> Iterator[None]:
+    """Let autograd record what depends on what, and keep nothing for gradients."""
+    if torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: None):
+        yield
 
 
 def _sources(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Source, Any]]:
