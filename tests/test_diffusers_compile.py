@@ -107,6 +107,22 @@ def test_the_whole_network(graphs, expected, at, order, compiled):
     assert list(breaks.values()) == [1], "restored, it is one graph again"
 
 
+def test_a_network_that_is_compiled_after_a_run(graphs, expected):
+    """By then some of its embedders have hooks, which let them run, as part of the one graph."""
+    pipe = digits.pipeline(network())
+    accelerate(pipe, PLAN, at="features")
+    assert torch.allclose(draw(pipe), expected["features"], atol=1e-6)
+    place = pipe.transformer._diffusers_hook.get_hook("spectral_forecast").session.place
+    assert [sorted(needs.idle) for needs in place.proven.values()] == [["context_embedder", "pos_embed", "x_embedder"]]
+    in_place(pipe, graphs)
+    for _ in range(2):
+        assert torch.allclose(draw(pipe), expected["features"], atol=1e-6)
+        assert graphs.frame_count == 4
+    assert [sorted(needs.idle) for needs in place.proven.values()][1:] == [[]]
+    assert list(counters["graph_break"].values()) == [1]
+    assert not report(pipe).events
+
+
 def test_the_blocks(graphs, at, order):
     """They are compiled once for every kind of block, not once for every place that a block has."""
     plain = CompileCounterWithBackend("eager")

@@ -79,8 +79,9 @@ there up to twelve, until the standard error is {PRECISE:.1%} (FLUX.1-dev on a C
 evaluations, one right after the other, differ by some percent. A ± is that standard error, of the mean over the rounds.
 
 "A skipped step" is what a call of the network takes in which nothing is evaluated, of an evaluation. Where outputs are
-forecast, the network does not run in it; where features are, what is outside of its blocks does. If that is 1 % of an
-evaluation, no more than 97.5 % of N/evaluations can be reached with 14 of 50, and 96.2 % with 10.
+forecast, the network does not run in it. Where features are, what is outside of its blocks runs, but for embedders that
+only blocks read; with TaylorSeer they run, too. If a skipped step is 1 % of an evaluation, no more than 97.5 % of
+N/evaluations can be reached with 14 of 50, and 96.2 % with 10.
 
 "kept" is the report's `peak_bytes`; "more memory" is the peak of the process above that of a full run, looked at every
 two milliseconds and good to some megabytes. diffusers' TaylorSeer runs in its lite mode, which skips all blocks;
@@ -89,11 +90,11 @@ the first at steps that a mask names, with its own TaylorSeer. Compiled runs do 
 them but a full run before, since each change of a network compiles it anew."""
 
 DEEP = """\
-The large ones are as deep as published ones, since what is outside of the blocks, and is not skipped where features
-are forecast, is less the more blocks there are, the wider they are, and the more tokens they are given. FLUX.1-dev is
-as published, with 64 + 196 tokens, of the 512 + 4096 of a picture of 1024 x 1024; its blocks of a kind have the
-parameters of one in common, so that it takes 2 GiB instead of 24. Some may stay in a cache for it, which makes an
-evaluation faster, if anything, and so a skipped step dearer. FLUX-narrow has its 57 blocks, a third as wide, with as
+The large ones are as deep as published ones, since what is outside of the blocks, of which a part is not skipped where
+features are forecast, is less the more blocks there are, the wider they are, and the more tokens they are given.
+FLUX.1-dev is as published, with 64 + 196 tokens, of the 512 + 4096 of a picture of 1024 x 1024; its blocks of a kind
+have the parameters of one in common, so that it takes 2 GiB instead of 24. Some may stay in a cache for it, which makes
+an evaluation faster, if anything, and so a skipped step dearer. FLUX-narrow has its 57 blocks, a third as wide, with as
 many tokens. Wan2.1-1.3B is as published, with 16 + 300 tokens."""
 
 GPU = """\
