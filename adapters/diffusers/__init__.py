@@ -22,7 +22,7 @@ from diffusers.utils.torch_utils import unwrap_module  # gives what `torch.compi
 from spectral_forecast import Corrector, LinearForecaster, Plan
 from spectral_forecast.adapters._session import Memory, Report, Settings
 from spectral_forecast.adapters._session.ranks import sum_over
-from spectral_forecast.adapters.diffusers._attach import attach, detach
+from spectral_forecast.adapters.diffusers._attach import attach, attached, detach
 from spectral_forecast.adapters.diffusers._calibrate import Trial, learnt, trial
 from spectral_forecast.adapters.diffusers._correct import Correction
 from spectral_forecast.adapters.diffusers._grid import Grid
@@ -46,7 +46,6 @@ __all__ = [
     "restore",
 ]
 
-_NAME = "spectral_forecast"
 _TIME_NAMES = ("timestep", "timesteps", "t", "timestep_ratio")
 _Model = TypeVar("_Model", bound="DiffusionPipeline | torch.nn.Module")
 
@@ -186,7 +185,7 @@ def accelerate(
             grid=finer,
             schedule=schedule,
         )
-        attach(network, root, _NAME)
+        attach(network, root)
         network._diffusers_hook.invalidate_child_registries_cache()
         if isinstance(network, CacheMixin):
             network._cache_config = settings  # so that `enable_cache` refuses
@@ -240,7 +239,7 @@ def record(
         )
     (network,) = networks.values()
     accelerate(model, evaluations=1, corrector=None, at=at, scheduler=scheduler)
-    hook, traits = _hook(network), of_network(network, at)
+    hook, traits = attached(network), of_network(network, at)
 
     def describe(steps: int) -> dict[str, str]:
         return traits | of_scheduler(clock()) | of_run(clock(), steps)
@@ -340,7 +339,7 @@ def report(model: DiffusionPipeline | torch.nn.Module) -> Report:
         A copy, which later runs do not change. Before the first run it counts nothing.
     """
     networks, _ = _networks(model, None)
-    hooks = {name: _hook(network) for name, network in networks.items()}
+    hooks = {name: attached(network) for name, network in networks.items()}
     if None in hooks.values():
         names = ", ".join(type(network).__name__ for network in networks.values())
         raise ValueError(f"`model`: this {names} is not accelerated; call `accelerate` first.")
@@ -366,7 +365,7 @@ def _networks(model: Any, scheduler: Any) -> tuple[dict[str, torch.nn.Module], A
 def _check(network: torch.nn.Module, at: str) -> None:
     """Refuse a network that cannot be accelerated, before anything is hooked."""
     name = type(network).__name__
-    if _hook(network) is not None:
+    if attached(network) is not None:
         raise ValueError(f"`model`: this {name} is accelerated already; call `restore` first.")
     if getattr(network, "is_cache_enabled", False):
         raise ValueError("`model` has one of diffusers' caches enabled; call its `disable_cache()` first.")
@@ -384,20 +383,15 @@ def _split(network: torch.nn.Module) -> Split:
     split = Split(weakref.ref(network), shares)
     for group, blocks in enumerate(block_lists(network)):
         for block in blocks:
-            attach(block, BlockHook(split, group), _NAME)
+            attach(block, BlockHook(split, group))
     return split
 
 
 def _take_back(network: torch.nn.Module) -> None:
-    if (hook := _hook(network)) is not None:
+    if (hook := attached(network)) is not None:
         hook.correction.detach()
         hook.grid.detach()
     for module in network.modules():
-        detach(module, _NAME)
+        detach(module)
     if isinstance(vars(network).get("_cache_config"), Settings):
         del network._cache_config
-
-
-def _hook(network: torch.nn.Module) -> RootHook | None:
-    registry = getattr(network, "_diffusers_hook", None)
-    return registry.get_hook(_NAME) if registry is not None else None

@@ -7,30 +7,39 @@ with what had been put beneath. So the hook is always put beneath, and taken fro
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
 
 from spectral_forecast.adapters.diffusers._copies import copied_as_plain, forget_copies
 
-__all__ = ["attach", "detach"]
+__all__ = ["attach", "attached", "detach"]
+
+NAME = "spectral_forecast"  # of every hook of ours, in its module's registry
 
 
-def attach(module: torch.nn.Module, hook: ModelHook, name: str) -> None:
-    """Put a hook on a module."""
+def attach(module: torch.nn.Module, hook: ModelHook) -> None:
+    """Put our hook on a module."""
     with _beneath_offload(module):
-        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
-        copied_as_plain(module, name)
+        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, NAME)
+        copied_as_plain(module, NAME)
 
 
-def detach(module: torch.nn.Module, name: str) -> None:
-    """Take a hook from a module, and what diffusers leaves behind where no other hook is there."""
+def attached(module: torch.nn.Module) -> Any:
+    """Return our hook on a module, or None."""
     registry = getattr(module, "_diffusers_hook", None)
-    if registry is None or registry.get_hook(name) is None:
+    return None if registry is None else registry.get_hook(NAME)
+
+
+def detach(module: torch.nn.Module) -> None:
+    """Take our hook from a module, and what diffusers leaves behind where no other hook is there."""
+    if attached(module) is None:
         return
+    registry = module._diffusers_hook
     forget_copies(module)
     with _beneath_offload(module):
-        registry.remove_hook(name, recurse=False)
+        registry.remove_hook(NAME, recurse=False)
         registry.invalidate_child_registries_cache()
         if not registry.hooks:
             # The registry left an instance attribute in place of the class's method.

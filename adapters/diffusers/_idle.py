@@ -14,7 +14,7 @@ from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree
 
 from spectral_forecast.adapters._session import Form
-from spectral_forecast.adapters.diffusers._attach import attach, detach
+from spectral_forecast.adapters.diffusers._attach import attach, attached, detach
 from spectral_forecast.adapters.diffusers._compiled import uncompiled
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IdleHook", "idle_modules"]
 
-NAME = "spectral_forecast"  # of every hook
 _NO_HOOK = (torch.nn.ModuleList, torch.nn.ModuleDict, torch.jit.ScriptModule)  # the lists are never called
 _FORMS = 16  # of calls: so many a module remembers
 
@@ -121,12 +120,12 @@ def idle_modules(
     """
     idle: frozenset[str] = frozenset()
     modules = _outside(network)
-    before = {name: _hook(module) for name, module in modules.items()}
+    before = {name: attached(module) for name, module in modules.items()}
     hooks = {name: hook or IdleHook(split, name) for name, hook in before.items()}
     try:
         for name, hook in hooks.items():
             if before[name] is None:
-                attach(modules[name], hook, NAME)
+                attach(modules[name], hook)
         candidates = _unread(hooks, trace)
         outermost = frozenset(name for name in candidates if _parent(name) not in candidates)
         if outermost and works(outermost):
@@ -138,7 +137,7 @@ def idle_modules(
     finally:
         for name, module in modules.items():
             if before[name] is None and name not in idle:
-                detach(module, NAME)
+                detach(module)
     return idle
 
 
@@ -179,15 +178,10 @@ def _outside(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
     found: dict[torch.nn.Module, str] = {}
     for name, child in network.named_children():
         for inner, module in [("", child), *child.named_children()]:
-            hook = _hook(module)
+            hook = attached(module)
             if not isinstance(module, _NO_HOOK) and (hook is None or isinstance(hook, IdleHook)):
-                found.setdefault(module, f"{name}.{inner}".rstrip("."))
+                found.setdefault(module, f"{name}.{inner}" if inner else name)
     return {name: module for module, name in found.items()}
-
-
-def _hook(module: torch.nn.Module) -> ModelHook | None:
-    registry = getattr(module, "_diffusers_hook", None)
-    return registry.get_hook(NAME) if registry is not None else None
 
 
 def _form(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
