@@ -11,7 +11,7 @@ from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import accelerate, report
 from spectral_forecast.benchmarks.quality import cells, methods, page, paired, sampling
 from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, measure
-from spectral_forecast.benchmarks.quality.fields import MODELS, grid
+from spectral_forecast.benchmarks.quality.fields import AT_ONCE, MODELS, Field, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +126,24 @@ def test_comparing_with_itself_is_perfect_and_with_noise_is_not(bench):
     noise = bench.compare(sampling.Sample(bench.noise()))
     assert noise["psnr"][0] < 15.0
     assert noise["error"][0] > 0.5
+
+
+def test_many_samples_are_predicted_in_parts():
+    """It is faster, and the same but for rounding."""
+    model, many = MODELS["digits"], 2 * AT_ONCE
+    network = model.network()
+    noise, classes = model.module.noise(many, seed=0), np.arange(many) % 10
+    sizes = []
+    network.register_forward_pre_hook(
+        lambda _module, _args, given: sizes.append(len(given["hidden_states"])), with_kwargs=True
+    )
+    field = Field(model, network, classes, (classes + 5) % 10, 4.0)
+    parts = field(noise, 0.7, 0.7)
+    assert sizes == 4 * [AT_ONCE]
+    assert field.calls == 1
+    alone = [Field(model, network, classes[k : k + 1], (classes[k : k + 1] + 5) % 10, 4.0) for k in (0, many - 1)]
+    assert torch.allclose(parts[:1], alone[0](noise[:1], 0.7, 0.7), atol=1e-5)
+    assert torch.allclose(parts[-1:], alone[1](noise[-1:], 0.7, 0.7), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

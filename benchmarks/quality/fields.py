@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from spectral_forecast import schedules
 
-__all__ = ["MODELS", "Field", "FlowField", "Grid", "Model", "grid"]
+__all__ = ["AT_ONCE", "MODELS", "Field", "FlowField", "Grid", "Model", "grid"]
+
+AT_ONCE = 24
+"""Samples that a network is given at once; of more, what a layer gives leaves the caches before the next reads it."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,8 @@ class Field:
         """Return the prediction for samples ``x`` at a noise level that the network knows as ``time``."""
         self.calls += 1
         batch = x if self.guidance == 1.0 else torch.cat([x, x])
-        told = torch.full((len(batch),), time, dtype=torch.float32)
-        out = self.network(**self.model.module.inputs(batch, told, self.classes), return_dict=False)[0]
+        pairs = zip(batch.split(AT_ONCE), self.classes.split(AT_ONCE), strict=True)
+        out = torch.cat([self._predicted(part, time, classes) for part, classes in pairs])
         if self.guidance != 1.0:
             wanted, away = out.chunk(2)
             out = away + self.guidance * (wanted - away)
@@ -150,6 +153,11 @@ class Field:
             root = (1.0 + level**2) ** 0.5
             out = out / root + x * (level / root)
         return out
+
+    def _predicted(self, x: torch.Tensor, time: float, classes: torch.Tensor) -> torch.Tensor:
+        told = torch.full((len(x),), time, dtype=torch.float32)
+        prediction: torch.Tensor = self.network(**self.model.module.inputs(x, told, classes), return_dict=False)[0]
+        return prediction
 
     def held(self, out: torch.Tensor, _by: torch.Tensor, _level: float) -> torch.Tensor:
         """Return a prediction as it is, for a sample that has been moved."""
