@@ -52,48 +52,35 @@ def block_lists(network: torch.nn.Module) -> list[torch.nn.ModuleList]:
     return lists
 
 
-class Source(NamedTuple):
-    """Where a tensor is among a call's arguments."""
-
-    key: int | str  # of a positional or a named one
-    leaf: int | None = None  # the number of a leaf within; None for the argument itself
-
-    def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what is there in another call; None where nothing is."""
-        if isinstance(self.key, str):
-            argument = kwargs.get(self.key)
-        else:
-            argument = args[self.key] if self.key < len(args) else None
-        if self.leaf is None:
-            return argument
-        leaves = pytree.tree_leaves(argument)
-        return leaves[self.leaf] if self.leaf < len(leaves) else None
-
-
 @dataclass(frozen=True)
 class Passage:
     """How a skipped block's result is put together from its arguments."""
 
     form: Form
     kind: type  # of the result
-    sources: tuple[Source, ...]  # of each tensor of the result
+    sources: tuple[int, ...]  # for each tensor of the result the number of an argument's leaf
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = [source.of(args, kwargs) for source in self.sources]
-        if any(tensor is None for tensor in given):
-            raise SplitError("one of its blocks is called with other arguments than in the evaluation")
-        return self.form.build(given)
+        try:
+            return self.form.build(self._taken(args, kwargs))
+        except IndexError as error:
+            raise SplitError("one of its blocks is given fewer arguments than in the evaluation") from error
 
     def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
         """Whether it is that of another call, as far as that is seen at a glance; a glance tells no nested results."""
         tensors = (result,) if isinstance(result, torch.Tensor) else result
         if type(result) is not self.kind or type(tensors) is not tuple or len(tensors) != len(self.sources):
             return False
-        for source, tensor in zip(self.sources, tensors, strict=True):
-            given = source.of(args, kwargs)
-            if not isinstance(given, torch.Tensor) or not isinstance(tensor, torch.Tensor) or not alike(given, tensor):
-                return False
-        return True
+        try:
+            given = self._taken(args, kwargs)
+        except IndexError:
+            return False
+        pairs = zip(given, tensors, strict=True)
+        return all(isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and alike(x, y) for x, y in pairs)
+
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        leaves = list(itertools.islice(_leaves(args, kwargs), max(self.sources, default=-1) + 1))
+        return [leaves[source] for source in self.sources]
 
 
 @dataclass(frozen=True)
@@ -395,13 +382,13 @@ def _graph() -> Iterator[None]:
         yield
 
 
-def _sources(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Source, Any]]:
+def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
     """The leaves of a call's arguments in order; those that nobody asks for are not looked for."""
-    for key, argument in itertools.chain(enumerate(args), kwargs.items()):
+    for argument in itertools.chain(args, kwargs.values()):
         if isinstance(argument, torch.Tensor):
-            yield Source(key), argument
+            yield argument
         else:
-            yield from ((Source(key, leaf), x) for leaf, x in enumerate(pytree.tree_leaves(argument)))
+            yield from pytree.tree_leaves(argument)
 
 
 def _passage(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Passage | None:
@@ -409,8 +396,8 @@ def _passage(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Pass
     form, tensors = Form.of(result)
     sources = []
     for tensor in tensors:
-        given = _sources(args, kwargs)
-        source = next((place for place, x in given if isinstance(x, torch.Tensor) and alike(x, tensor)), None)
+        given = enumerate(_leaves(args, kwargs))
+        source = next((k for k, x in given if isinstance(x, torch.Tensor) and alike(x, tensor)), None)
         if source is None:
             return None
         sources.append(source)
