@@ -1,20 +1,31 @@
 """What of a network, besides its blocks, does not run on a forecast step."""
 
 import copy
-import gc
 import importlib
 
 import numpy as np
 import pytest
 import torch
-from test_diffusers_models import EVALUATED, SKIPPED, SPLIT, STEPS, plain, plan, pytestmark, same
+from test_diffusers_models import (
+    EVALUATED,
+    SKIPPED,
+    SPLIT,
+    STEPS,
+    _little_garbage,
+    every_split_model,
+    plain,
+    plan,
+    pytestmark,
+    same,
+    tensors,
+)
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from spectral_forecast import make_plan, schedules, spectrum
 from spectral_forecast.adapters.diffusers import _idle, accelerate, report, restore
 from spectral_forecast.benchmarks.models import TIMES, run
 
-__all__ = ["pytestmark"]
+__all__ = ["_little_garbage", "pytestmark"]
 
 KNOWN = {
     "FluxTransformer2DModel": {"pos_embed", "context_embedder", "x_embedder"},
@@ -28,15 +39,6 @@ KNOWN = {
         "condition_embedder.text_embedder",
     },
 }
-every_split_model = pytest.mark.parametrize("model", SPLIT, ids=str)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _little_garbage():
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def idle(network):
@@ -60,7 +62,7 @@ def test_what_only_blocks_read_runs_at_evaluated_steps_only(model, monkeypatch):
     for k, name in enumerate(sorted(names)):
 
         def look(*call, k=k):
-            blank[step, k] |= any(bool(x.isnan().all()) for x in _tensors(call[2]))
+            blank[step, k] |= any(bool(x.isnan().all()) for x in tensors(call[2]))
 
         network.get_submodule(name).register_forward_hook(look)
     results = []
@@ -300,7 +302,3 @@ def test_all_processes_leave_out_the_same(monkeypatch):
 
 def _split_module():
     return importlib.import_module("spectral_forecast.adapters.diffusers._split")
-
-
-def _tensors(result):
-    return [x for x in torch.utils._pytree.tree_leaves(result) if isinstance(x, torch.Tensor)]

@@ -7,12 +7,16 @@ it replaces: one graph of the whole network, as it would be without the hook.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.hooks import ModelHook
 from torch._C._dynamo.eval_frame import set_eval_frame  # what `torch.compiler.disable` itself calls
 
-__all__ = ["uncompiled"]
+if TYPE_CHECKING:
+    from spectral_forecast.adapters.diffusers._split import Split
+
+__all__ = ["InnerHook", "uncompiled"]
 
 
 def uncompiled(decide: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,3 +44,29 @@ def uncompiled(decide: Callable[..., Any]) -> Callable[..., Any]:
             set_eval_frame(compiler)
 
     return new_forward
+
+
+class InnerHook(ModelHook):
+    """Decides in `take` about a module inside of an accelerated network, as the network's `Split` has it."""
+
+    def __init__(self, split: "Split") -> None:
+        super().__init__()
+        self.split = split
+
+    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run the module, or give what takes the place of its result."""
+        if self.split.inline:
+            return self.take(self.fn_ref.original_forward, args, kwargs)
+        return self._alone(module, *args, **kwargs)
+
+    def take(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Return ``run(*args, **kwargs)``, or something in its place; traced where the `Split` is ``inline``."""
+        raise NotImplementedError
+
+    @uncompiled
+    def _alone(
+        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
+    ) -> Any:
+        # What is done depends on the module's place among the others: compiled, it would be compiled for each.
+        del compiled
+        return self.take(run, args, kwargs)

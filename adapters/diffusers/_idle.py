@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree
 
 from spectral_forecast.adapters._session import Form
 from spectral_forecast.adapters.diffusers._attach import attach, attached, detach
-from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._compiled import InnerHook
 
 if TYPE_CHECKING:
     from spectral_forecast.adapters.diffusers._split import Split
@@ -50,12 +49,11 @@ class Blank(NamedTuple):
         return self.form.build([x.expand(shape) for x, shape in zip(self.numbers, self.shapes, strict=True)])
 
 
-class IdleHook(ModelHook):
+class IdleHook(InnerHook):
     """Runs its module, but where an evaluation is resumed that has no use for its result."""
 
     def __init__(self, split: "Split", name: str) -> None:
-        super().__init__()
-        self.split = split
+        super().__init__(split)
         self.name = name
         self.blanks: dict[Any, Blank | None] = {}  # by the form of the call
         self.traces = False  # what its results look like, and where they are in the graph of gradients
@@ -66,17 +64,10 @@ class IdleHook(ModelHook):
         """Whether it was called, and every result can be left blank."""
         return bool(self.blanks) and None not in self.blanks.values()
 
-    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def take(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run the module, or leave its result blank."""
-        if self.split.inline:  # a compiler would end its graph here
-            return self.fn_ref.original_forward(*args, **kwargs)
-        return self._alone(module, *args, **kwargs)
-
-    @uncompiled
-    def _alone(
-        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
-    ) -> Any:
-        del compiled
+        if self.split.inline:  # in one graph with the rest, which asking for the thread would end
+            return run(*args, **kwargs)
         cut = self.split.resumed()
         idles = cut is not None and self.name in cut.idle
         # What runs after the last block is there for the result.

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.hooks import ModelHook
 from torch.utils import _pytree as pytree  # the registry that diffusers' own result classes are in
 
 from spectral_forecast.adapters._session import (
@@ -29,7 +28,7 @@ from spectral_forecast.adapters._session import (
     copies,
     finite,
 )
-from spectral_forecast.adapters.diffusers._compiled import uncompiled
+from spectral_forecast.adapters.diffusers._compiled import InnerHook
 from spectral_forecast.adapters.diffusers._idle import idle_modules
 
 __all__ = ["BlockHook", "Blocks", "Cut", "Seen", "Split", "SplitError", "block_lists"]
@@ -233,16 +232,18 @@ class Split:
         tail: Any,
         agreed: Callable[[float], float] = float,
     ) -> Cut:
-        """Return a cut that gives ``result`` when the network is resumed, and keeps no more than that needs.
+        """Return a cut that gives ``result`` when the network is resumed; it keeps and runs no more than that needs.
 
         ``agreed`` returns the largest of the numbers that the processes sharing the network have: they try the same
         cuts, and find the same, or they would wait for each other.
         """
 
+        def resumed(candidate: Cut) -> Any:
+            return self.resume(forward, candidate.form.take(tail), candidate)
+
         def gives_result(keep: tuple[int, ...]) -> bool:
-            candidate = cut.keeping(keep)
             try:
-                same = agree(self.resume(forward, candidate.form.take(tail), candidate), result)
+                same = agree(resumed(cut.keeping(keep)), result)
             except Exception:
                 agreed(_RAISED)
                 raise
@@ -264,38 +265,34 @@ class Split:
                 fewer = tuple(number for number in keep if number != leaf)
                 if fewer and gives_result(fewer):
                     keep = fewer
-        return cut.keeping(keep)
+        proven = cut.keeping(keep)
+        return replace(proven, idle=self._idle(proven, result, resumed, agreed))
 
-    def relieve(
-        self,
-        forward: Callable[[], Any],
-        result: Any,
-        cut: Cut,
-        tail: Any,
-        agreed: Callable[[float], float] = float,
-    ) -> Cut:
-        """Return a proven cut with the names of all that need not run, besides the blocks, for ``result``."""
+    def _idle(
+        self, cut: Cut, result: Any, resumed: Callable[[Cut], Any], agreed: Callable[[float], float]
+    ) -> frozenset[str]:
+        """Return the names of all that need not run, besides the blocks, for ``result``, by resuming a proven cut."""
+        network = self.network()
+        # In one graph with the rest, a module that a hook decided about would break the graph.
+        if network is None or self.inline:
+            return frozenset()
 
         def trace() -> Any:
             try:
                 with _graph():
-                    traced = self.resume(forward, cut.form.take(tail), cut)
+                    traced = resumed(cut)
             except Exception:  # whatever cannot do with gradients
                 traced = None
             return traced if agreed(_RAISED if traced is None else _SAME) == _SAME else None
 
         def works(idle: frozenset[str]) -> bool:
             try:
-                same = agree(self.resume(forward, cut.form.take(tail), replace(cut, idle=idle)), result)
+                same = agree(resumed(replace(cut, idle=idle)), result)
             except Exception:  # whatever it raises on a tensor without memory, it cannot do without this one
                 same = False
             return agreed(_SAME if same else _OTHER) == _SAME
 
-        network = self.network()
-        # In one graph with the rest, a module that a hook decided about would break the graph.
-        if network is None or self.inline:
-            return cut
-        return replace(cut, idle=idle_modules(network, self, trace, works))
+        return idle_modules(network, self, trace, works)
 
     def _check_share(self, groups: frozenset[int]) -> None:
         share = sum(self.shares[group] for group in groups)
@@ -364,12 +361,12 @@ class Blocks(Place):
     def _prove(self, split: Split, forward: Callable[..., Any], result: Any, cut: Cut, tail: Any) -> Needs:
         """Resume the network from the evaluation just made; return what that needs."""
         try:
-            cut = split.prove(forward, result, cut, tail, self.agreed)
-            return Needs(cut.form.keep, split.relieve(forward, result, cut, tail, self.agreed).idle)
+            proven = split.prove(forward, result, cut, tail, self.agreed)
         except SplitError:
             raise
         except Exception as error:  # whatever a network's own code raises on a skipped block, it cannot be split
             raise SplitError(f"resumed from its last block, it raises {type(error).__name__}: {error}") from error
+        return Needs(proven.form.keep, proven.idle)
 
 
 @contextmanager
@@ -404,24 +401,13 @@ def _passage(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Pass
     return Passage(form, type(result), tuple(sources))
 
 
-class BlockHook(ModelHook):
+class BlockHook(InnerHook):
     """Hands every call of a block to the `Split` of its network; without state of its own."""
 
     def __init__(self, split: Split, group: int) -> None:
-        super().__init__()
-        self.split = split
+        super().__init__(split)
         self.group = group
 
-    def new_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def take(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run the block or skip it."""
-        if self.split.inline:
-            return self.split.call(self.group, self.fn_ref.original_forward, args, kwargs)
-        return self._alone(module, *args, **kwargs)
-
-    @uncompiled
-    def _alone(
-        self, _module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any, *, compiled: bool
-    ) -> Any:
-        # What a block does depends on its place among the others: compiled by itself, it would be compiled for each.
-        del compiled
         return self.split.call(self.group, run, args, kwargs)
