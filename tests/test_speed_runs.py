@@ -11,12 +11,12 @@ from spectral_forecast.adapters._session import Session
 from spectral_forecast.benchmarks.speed import end_to_end
 from spectral_forecast.benchmarks.speed.accelerations import ACCELERATIONS, Setting, first_block_changes
 from spectral_forecast.benchmarks.speed.bench import Bench, Timed
-from spectral_forecast.benchmarks.speed.networks import DEEP, LARGE, SMALL, WIDE, Network
+from spectral_forecast.benchmarks.speed.networks import DEEP, LARGE, PUBLISHED, SMALL, Network
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("network", [*LARGE, *DEEP, *WIDE], ids=lambda network: network.name)
+@pytest.mark.parametrize("network", [*LARGE, *DEEP, *PUBLISHED], ids=lambda network: network.name)
 def test_the_architectures_are_as_large_as_published_and_take_their_inputs(network):
     """On the "meta" device: shapes are computed, and nothing is held."""
     meta = torch.device("meta")
@@ -42,7 +42,7 @@ def test_a_wide_networks_blocks_have_parameters_in_common_and_are_blocks_of_thei
     narrow = {"num_attention_heads": 1, "joint_attention_dim": 16, "pooled_projection_dim": 16}
     whole = FluxTransformer2DModel
     monkeypatch.setattr("diffusers.FluxTransformer2DModel", lambda **config: whole(**config | narrow))
-    module = WIDE[0].build(CPU, torch.bfloat16)
+    module = PUBLISHED[1].build(CPU, torch.bfloat16)
     for blocks, count in ((module.transformer_blocks, 19), (module.single_transformer_blocks, 38)):
         assert len({id(block) for block in blocks}) == count
         for parts in zip(*(block.parameters() for block in blocks), strict=True):

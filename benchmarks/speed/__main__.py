@@ -119,7 +119,7 @@ def _runs(device: torch.device, options: argparse.Namespace, known: dict[str, An
     if device.type == "cuda":
         everything += [(networks.LARGE, torch.bfloat16, 3, 12)]
     else:
-        everything += [(networks.DEEP, torch.bfloat16, 3, 12), (networks.WIDE, torch.bfloat16, 2, 4)]
+        everything += [(networks.DEEP, torch.bfloat16, 3, 12), (networks.PUBLISHED, torch.bfloat16, 2, 4)]
     names = [network.name for group, *_ in everything for network in group]
     wanted = options.networks or names
     if unknown := set(wanted) - set(names):
