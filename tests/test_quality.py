@@ -146,6 +146,43 @@ def test_many_samples_are_predicted_in_parts():
     assert torch.allclose(parts[-1:], alone[1](noise[-1:], 0.7, 0.7), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["digits", "digits_ddim", "digits_unet"])
+def test_what_one_method_has_evaluated_another_does_not_compute_again(name, folder):
+    """Samples are the same bits, and all evaluations are counted."""
+    cell = replace(TINY, model=name, shift=1.0)
+    shared, runs, counts = Bench(cell, folder), [], []
+    shared.network.register_forward_pre_hook(lambda *_: runs.append(1))
+    chosen = {method.name: method for method in METHODS}
+    for method in (chosen[paired.PLAIN], chosen[DEFAULT], chosen[DEFAULT]):
+        alone = Bench(cell, folder)
+        alone.known.clear()
+        sample, expected = (bench.sample(method, 6, None, None) for bench in (shared, alone))
+        assert torch.equal(sample.final, expected.final)
+        assert sample.evaluations == expected.evaluations == 6
+        counts.append(len(runs))
+    assert counts[1] < 12
+    assert counts[2] == counts[1]
+
+
+@pytest.mark.parametrize("name", [paired.EULER, "UniPC, order 2", DEFAULT])
+def test_seconds_of_what_was_known_are_those_that_it_took(name, folder):
+    bench, method = Bench(TINY, folder), next(method for method in METHODS if method.name == name)
+    bench.sample(method, 6, None, None)
+    bench.known.update({key: known._replace(seconds=1000.0) for key, known in bench.known.items()})
+    assert 6000.0 < bench.sample(method, 6, None, None).seconds < 7000.0
+
+
+def test_where_features_are_forecast_the_network_itself_is_called_at_each_step(bench):
+    """It forecasts them; what it would have been asked must not be looked up."""
+    method = next(method for method in METHODS if method.name == paired.SPECTRUM)
+    assert method.place == "features"
+    before = dict(bench.known)
+    first, second = (bench.sample(method, 6, None, None) for _ in range(2))
+    assert torch.equal(first.final, second.final)
+    assert first.evaluations == second.evaluations == 6
+    assert bench.known.keys() == before.keys()
+
+
 @pytest.mark.parametrize("name", list(MODELS))
 def test_longer_grids_hold_the_shorter_ones(name):
     short, long = grid(MODELS[name], 10, 3.0), grid(MODELS[name], 40, 3.0)

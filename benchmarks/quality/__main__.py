@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from spectral_forecast.benchmarks.quality import paired
-from spectral_forecast.benchmarks.quality.cells import CELLS, measure
+from spectral_forecast.benchmarks.quality.cells import CELLS, Cell, measure
 from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
 
 
@@ -25,13 +25,17 @@ def main() -> None:
     options = parser.parse_args()
     wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in paired.PAIRED]
     wanted = [item for item in wanted if options.models is None or item[1].model in options.models]
+    begun = sorted(wanted, key=lambda item: _size(item[1]), reverse=True)  # the last ones are soon over
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        jobs = [pool.submit(function, cell, options.folder, again=options.again) for function, cell in wanted]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="cells", unit="cell", disable=None):
+        jobs = {
+            (function, cell): pool.submit(function, cell, options.folder, again=options.again)
+            for function, cell in begun
+        }
+        for job in tqdm(as_completed(jobs.values()), total=len(jobs), desc="cells", unit="cell", disable=None):
             job.result()
     if options.models is None:
-        measured = [job.result() for job in jobs]
+        measured = [jobs[item].result() for item in wanted]
         results = compact(measured[: len(CELLS)]) | {"paired": measured[len(CELLS) :]}
         for folder in (options.rows.parent, options.out / "images"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -43,6 +47,11 @@ def main() -> None:
         )
         pictures(results, options.out / "images")
         (options.out / "quality.md").write_text(page(results), encoding="utf-8")
+
+
+def _size(cell: Cell) -> int:
+    """How much is to be computed: the predictions of a full run."""
+    return cell.samples * cell.steps * (1 if cell.guidance == 1.0 else 2)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import spectral_forecast as sf
 from spectral_forecast.benchmarks import stored
 from spectral_forecast.benchmarks.quality import sampling
-from spectral_forecast.benchmarks.quality.fields import MODELS, Field, FlowField, Grid, grid
+from spectral_forecast.benchmarks.quality.fields import MODELS, Field, FlowField, Grid, Known, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS, Method
 
 __all__ = ["CELLS", "FINE", "SAMPLES", "Bench", "Cell", "fingerprint", "measure", "psnr"]
@@ -85,6 +85,7 @@ class Bench:
         self.network = self.model.network()
         self.classes = np.arange(cell.samples) % self.model.module.CLASSES
         self.grid = grid(self.model, cell.steps, cell.shift)
+        self.known: dict[tuple[Any, ...], Known] = {}
         self.full = sampling.full(self.field(), self.grid, self.noise(), keep=True)
 
     @functools.cached_property
@@ -92,7 +93,7 @@ class Bench:
         """What the fine run ends with."""
         path = self.folder / f"{fingerprint(self.cell)}.npy"
         if not path.exists():
-            fine = sampling.full(self.field(), self.finer(FINE), self.noise())
+            fine = sampling.full(self.field(anew=True), self.finer(FINE), self.noise())
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, fine.final.numpy())
         return torch.from_numpy(np.load(path))
@@ -105,17 +106,17 @@ class Bench:
         """The grid with ``factor`` times the steps."""
         return grid(self.model, factor * self.cell.steps, self.cell.shift)
 
-    def field(self) -> Field:
-        """The guided field, with no calls counted yet."""
+    def field(self, *, anew: bool = False) -> Field:
+        """The guided field, with no calls counted yet; ``anew`` if it is to compute what another one has computed."""
         count = self.model.module.CLASSES
         away = np.full_like(self.classes, count) if self.cell.negative == "none" else (self.classes + 5) % count
-        return Field(self.model, self.network, self.classes, away, self.cell.guidance)
+        known = None if anew else self.known
+        return Field(self.model, self.network, self.classes, away, self.cell.guidance, known=known)
 
-    def flow(self, steps: Grid) -> tuple[Field | FlowField, Grid]:
+    def flow(self, steps: Grid, *, anew: bool = False) -> tuple[Field | FlowField, Grid]:
         """The guided velocity in flow time, with no calls counted yet, and the steps there."""
-        if self.model.predicts == "flow":
-            return self.field(), steps
-        return FlowField(self.field()), steps.flow()
+        field = self.field(anew=anew)
+        return (field, steps) if self.model.predicts == "flow" else (FlowField(field), steps.flow())
 
     def profile(self) -> sf.Profile:
         """What one full run from other noise teaches."""
@@ -130,7 +131,8 @@ class Bench:
 
     def sample(self, method: Method, budget: int, profile: sf.Profile, changes: NDArray[np.float64]) -> sampling.Sample:
         """Sample by a method with so many evaluations."""
-        velocity: Field | FlowField = self.field()
+        on_features = method.place == "features" and self.model.splits
+        velocity: Field | FlowField = self.field(anew=on_features)  # there the network itself must know of each step
         noise = self.noise()
         if method.rule == "euler":
             return sampling.full(velocity, grid(self.model, budget, self.cell.shift), noise)
@@ -138,10 +140,10 @@ class Bench:
             return sampling.solve(velocity, method.rule, budget, self.cell.shift, noise)
         steps = self.grid if method.fine == 1 else self.finer(method.fine)
         if method.velocity:
-            velocity, steps = self.flow(steps)
+            velocity, steps = self.flow(steps, anew=on_features)
         mask = method.mask(steps, budget, changes, profile)
         run = method.run(steps, mask, profile)
-        if method.place == "features" and self.model.splits:
+        if on_features:
             return sampling.on_features(velocity, steps, noise, run.plan)
         # The first velocity of a model of noise tells nothing, but the guard would have it repeated.
         blind = self.grid.blind and method.velocity and method.limit is not None
