@@ -3,7 +3,7 @@
 #   make test   runs every test
 #   make theory checks every statement on drawn cases and writes the report to out/theory
 #   make docs   builds the documentation site into out/docs; a warning is an error
-#   make bench-quality measures every method on five small models and writes docs/quality.md; 20 minutes on two cores
+#   make bench-quality measures every method on five small models and writes docs/quality.md; some 15 minutes on two cores
 #   make bench-speed measures what forecasting costs and writes docs/speed.md; three hours or more, with nothing else
 #   make coverage runs every test and says which lines and branches none of them takes; fails where they are too many
 #   make stranger follows the documentation from a fresh clone, in fresh environments; some twenty minutes

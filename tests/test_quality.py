@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 
 from spectral_forecast import schedules
 from spectral_forecast.adapters.diffusers import accelerate, report
-from spectral_forecast.benchmarks.quality import cells, methods, page, paired, sampling
+from spectral_forecast.benchmarks.quality import cells, closer, methods, page, paired, sampling
 from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, measure
 from spectral_forecast.benchmarks.quality.fields import AT_ONCE, MODELS, Field, grid
 from spectral_forecast.benchmarks.quality.methods import METHODS
@@ -270,6 +270,54 @@ def test_statements_say_where_they_do_not_hold():
     text = paired.section([good, bad])
     assert "- bad, 14 evaluations: -1.0 ± 0.0 dB" in text
     assert "bad (hard)" in text
+
+
+def test_left_open_is_what_two_standard_errors_do_not_tell():
+    values = {
+        paired.EULER: {"6": [29.0, 31.0], "14": [20.0, 21.0]},
+        paired.SPECTRUM: {"14": [19.0, 21.0]},
+        paired.PLAIN: {"6": [30.1, 29.9], "14": [30.0, 30.0]},
+        paired.OURS: {"6": [30.0, 30.0], "14": [30.0, 30.0]},
+    }
+    found = closer.left_open(paired.Paired({"name": "hard"}, values))
+    assert found == (closer.Pair(paired.SPECTRUM, 14), closer.Pair(paired.EULER, 6))
+    easy = values | {paired.SPECTRUM: {"14": [39.0, 41.0]}}
+    assert closer.left_open(paired.Paired({"name": "easy"}, easy)) == (closer.Pair(paired.EULER, 6),)
+
+
+def test_other_samples_tell_more_closely(folder, monkeypatch):
+    cell = replace(TINY, samples=2)
+    monkeypatch.setattr(closer, "SEEDS", (41, 42))
+    pairs = (closer.Pair(paired.EULER, 6), closer.Pair(paired.PLAIN, 5))
+    rows = closer.measure(cell, pairs, folder)
+    chosen = {method.name: method for method in METHODS}
+    for row, pair in zip(rows, pairs, strict=True):
+        gains = []
+        for seed in (41, 42):
+            bench = Bench(replace(cell, seed=seed), folder)
+            finals = (bench.sample(chosen[name], pair.budget, None, None).final for name in (DEFAULT, pair.other))
+            ours, other = (cells.psnr(bench.pictures(x), bench.pictures(bench.full.final)) for x in finals)
+            gains += (ours - other).tolist()
+        assert row["mean"] == pytest.approx(np.mean(gains), abs=1e-3)
+        assert row["error"] == pytest.approx(np.std(gains, ddof=1) / 2.0, abs=1e-3)
+        assert (row["cell"], row["other"], row["budget"], row["samples"]) == (cell.name, pair.other, pair.budget, 4)
+    monkeypatch.setattr(closer, "Bench", None)
+    assert closer.measure(cell, pairs, folder) == rows
+    with pytest.raises(TypeError):
+        closer.measure(cell, pairs[:1], folder)
+
+
+def test_what_was_left_open_is_of_other_samples_and_told():
+    results = json.loads(page.RESULTS.read_text())
+    known = [paired.Paired(**cell) for cell in results["paired"]]
+    wanted = [(cell.name, pair.other, pair.budget) for cell in known for pair in closer.left_open(cell)]
+    assert [(row["cell"], row["other"], row["budget"]) for row in results["closer"]] == wanted
+    assert {row["samples"] for row in results["closer"]} == {len(closer.SEEDS) * paired.SAMPLES}
+    assert {cell.seed for cell in (*CELLS, *paired.PAIRED)}.isdisjoint(closer.SEEDS)
+    row = results["closer"][0]
+    for mean, error, told in ((9.0, 0.1, "**no**, for sure"), (-9.9, 30.0, "**no**"), (11.0, 0.1, "yes, for sure")):
+        text = closer.section([row | {"other": paired.SPECTRUM, "budget": 14, "mean": mean, "error": error}], known)
+        assert text.splitlines()[-1].split("|")[-2].strip() == told
 
 
 def test_a_third_of_the_cells_is_hard():

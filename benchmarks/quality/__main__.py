@@ -3,14 +3,17 @@
 import argparse
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from spectral_forecast.benchmarks.quality import paired
+from spectral_forecast.benchmarks.quality import closer, paired
 from spectral_forecast.benchmarks.quality.cells import CELLS, Cell, measure
+from spectral_forecast.benchmarks.quality.closer import left_open
 from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
+from spectral_forecast.benchmarks.quality.paired import PAIRED, Paired
 
 
 def main() -> None:
@@ -21,32 +24,42 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=RESULTS, help="JSON of what was measured")
     parser.add_argument("--models", nargs="*", help="measure the cells of these only, and write nothing")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--closer", action="store_true", help="measure on more samples what is left open, too")
     parser.add_argument("--again", action="store_true", help="measure everything again")
     options = parser.parse_args()
-    wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in paired.PAIRED]
+    wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in PAIRED]
     wanted = [item for item in wanted if options.models is None or item[1].model in options.models]
-    begun = sorted(wanted, key=lambda item: _size(item[1]), reverse=True)  # the last ones are soon over
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        jobs = {
-            (function, cell): pool.submit(function, cell, options.folder, again=options.again)
-            for function, cell in begun
-        }
-        for job in tqdm(as_completed(jobs.values()), total=len(jobs), desc="cells", unit="cell", disable=None):
-            job.result()
-    if options.models is None:
-        measured = [jobs[item].result() for item in wanted]
+        measured = _measured(pool, wanted, options)
+        if options.models is not None:
+            return
         results = compact(measured[: len(CELLS)]) | {"paired": measured[len(CELLS) :]}
-        for folder in (options.rows.parent, options.out / "images"):
-            folder.mkdir(parents=True, exist_ok=True)
-        options.rows.write_text(
-            json.dumps(results, separators=(",", ":"))
-            .replace('[["', '\n[["')
-            .replace('],["', '],\n["')
-            .replace(',{"', ',\n{"')
-        )
-        pictures(results, options.out / "images")
-        (options.out / "quality.md").write_text(page(results), encoding="utf-8")
+        if options.closer:
+            found = [(cell, left_open(Paired(**item))) for cell, item in zip(PAIRED, results["paired"], strict=True)]
+            several = _measured(pool, [(closer.measure, cell, pairs) for cell, pairs in found if pairs], options)
+            results["closer"] = [row for rows in several for row in rows]
+        elif options.rows.exists():
+            results["closer"] = json.loads(options.rows.read_text()).get("closer", [])
+    for folder in (options.rows.parent, options.out / "images"):
+        folder.mkdir(parents=True, exist_ok=True)
+    options.rows.write_text(
+        json.dumps(results, separators=(",", ":"))
+        .replace('[["', '\n[["')
+        .replace('],["', '],\n["')
+        .replace(',{"', ',\n{"')
+    )
+    pictures(results, options.out / "images")
+    (options.out / "quality.md").write_text(page(results), encoding="utf-8")
+
+
+def _measured(pool: Executor, wanted: list[Any], options: argparse.Namespace) -> list[Any]:
+    """Return what functions measure in cells; the largest come first, since the last ones should be over soon."""
+    order = sorted(wanted, key=lambda item: _size(item[1]), reverse=True)
+    jobs = {item: pool.submit(*item, options.folder, again=options.again) for item in order}
+    for job in tqdm(as_completed(jobs.values()), total=len(jobs), desc="cells", unit="cell", disable=None):
+        job.result()
+    return [jobs[item].result() for item in wanted]
 
 
 def _size(cell: Cell) -> int:
