@@ -11,9 +11,7 @@ from tqdm import tqdm
 
 from spectral_forecast.benchmarks.quality import closer, paired
 from spectral_forecast.benchmarks.quality.cells import CELLS, Cell, measure
-from spectral_forecast.benchmarks.quality.closer import left_open
 from spectral_forecast.benchmarks.quality.page import RESULTS, compact, page, pictures
-from spectral_forecast.benchmarks.quality.paired import PAIRED, Paired
 
 
 def main() -> None:
@@ -27,7 +25,7 @@ def main() -> None:
     parser.add_argument("--closer", action="store_true", help="measure on more samples what is left open, too")
     parser.add_argument("--again", action="store_true", help="measure everything again")
     options = parser.parse_args()
-    wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in PAIRED]
+    wanted = [(measure, cell) for cell in CELLS] + [(paired.measure, cell) for cell in paired.PAIRED]
     wanted = [item for item in wanted if options.models is None or item[1].model in options.models]
     context = multiprocessing.get_context("spawn")  # forked processes would share PyTorch's threads
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
@@ -36,7 +34,10 @@ def main() -> None:
             return
         results = compact(measured[: len(CELLS)]) | {"paired": measured[len(CELLS) :]}
         if options.closer:
-            found = [(cell, left_open(Paired(**item))) for cell, item in zip(PAIRED, results["paired"], strict=True)]
+            found = [
+                (cell, closer.left_open(paired.Paired(**item)))
+                for cell, item in zip(paired.PAIRED, results["paired"], strict=True)
+            ]
             several = _measured(pool, [(closer.measure, cell, pairs) for cell, pairs in found if pairs], options)
             results["closer"] = [row for rows in several for row in rows]
         elif options.rows.exists():

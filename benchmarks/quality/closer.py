@@ -4,18 +4,15 @@ Of some hundred pairs that are all but even a few come out below by chance, and 
 do not know which ones those were.
 """
 
-import json
-import math
-import statistics
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from spectral_forecast.benchmarks.quality.cells import Bench, Cell, fingerprint, psnr
+from spectral_forecast.benchmarks.quality.cells import Bench, Cell, fingerprint
 from spectral_forecast.benchmarks.quality.methods import METHODS
-from spectral_forecast.benchmarks.quality.paired import AIMS, OURS, SAMPLES, SURE, Gain, Paired
+from spectral_forecast.benchmarks.quality.paired import AIMS, OURS, SAMPLES, Gain, Paired, near_full, remembered
 from spectral_forecast.benchmarks.tables import markdown
 
 __all__ = ["SEEDS", "Pair", "left_open", "measure", "section"]
@@ -32,46 +29,33 @@ class Pair:
 
 
 def left_open(paired: Paired) -> tuple[Pair, ...]:
-    """Return the pairs of a cell of which its samples do not tell by `SURE` standard errors whether the aim is met."""
+    """Return the pairs of a cell of which its samples do not tell by two standard errors whether the aim is met."""
     return tuple(
-        Pair(other, gain.budget)
-        for other, aim in AIMS.items()
-        for gain in paired.judged(other)
-        if abs(gain.mean - aim) < SURE * gain.error
+        Pair(other, gain.budget) for other, aim in AIMS.items() for gain in paired.judged(other) if not gain.sure(aim)
     )
 
 
 def measure(cell: Cell, pairs: tuple[Pair, ...], folder: Path, *, again: bool = False) -> list[dict[str, Any]]:
     """Return the gains in a cell's pairs, of new samples; what ``folder`` holds is not computed again."""
     torch.set_num_threads(1)
-    path = folder / f"{fingerprint(cell)}_closer.json"
     methods = {method.name: method for method in METHODS}
     what = repr([(pair, methods[pair.other], methods[OURS]) for pair in pairs])
-    if not again and path.exists() and (known := json.loads(path.read_text()))["what"] == what:
-        return list(known["found"])
-    more: dict[Pair, list[float]] = {pair: [] for pair in pairs}
-    for seed in SEEDS:
-        bench = Bench(replace(cell, seed=seed), folder)
-        full = bench.pictures(bench.full.final)
+
+    def measured() -> list[dict[str, Any]]:
+        more: dict[Pair, list[float]] = {pair: [] for pair in pairs}
+        for seed in SEEDS:
+            bench = Bench(replace(cell, seed=seed), folder)
+            for pair, gains in more.items():
+                ours, other = (near_full(bench, methods[name], pair.budget) for name in (OURS, pair.other))
+                gains.extend((ours - other).tolist())
+        rows = []
         for pair, gains in more.items():
-            ours, other = (
-                psnr(bench.pictures(bench.sample(methods[name], pair.budget, None, None).final), full)
-                for name in (OURS, pair.other)
-            )
-            gains.extend((ours - other).tolist())
-    rows = [
-        {
-            "cell": cell.name,
-            **asdict(pair),
-            "mean": round(statistics.fmean(gains), 3),
-            "error": round(statistics.stdev(gains) / math.sqrt(len(gains)), 3),
-            "samples": len(gains),
-        }
-        for pair, gains in more.items()
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"what": what, "found": rows}))
-    return rows
+            gain = Gain.of(cell.name, pair.budget, gains)
+            numbers = {"mean": round(gain.mean, 3), "error": round(gain.error, 3), "samples": len(gains)}
+            rows.append({"cell": cell.name, **asdict(pair), **numbers})
+        return rows
+
+    return remembered(folder / f"{fingerprint(cell)}_closer.json", what, measured, again=again)
 
 
 def section(rows: list[dict[str, Any]], cells: list[Paired]) -> str:
@@ -82,8 +66,7 @@ def section(rows: list[dict[str, Any]], cells: list[Paired]) -> str:
     for row in rows:
         gain, aim = Gain(row["cell"], row["budget"], row["mean"], row["error"]), AIMS[row["other"]]
         first = known[gain.cell].gain(OURS, row["other"], gain.budget)
-        sure = abs(gain.mean - aim) >= SURE * gain.error
-        holds = f"{'yes' if gain.mean >= aim else '**no**'}{', for sure' if sure else ''}"
+        holds = f"{'yes' if gain.mean >= aim else '**no**'}{', for sure' if gain.sure(aim) else ''}"
         told = [f"{gain.mean:+.2f} ± {gain.error:.2f} dB", holds]
         lines.append([gain.cell, str(gain.budget), row["other"], f"{aim:g} dB", str(first), *told])
     return f"""The three statements are about {judged} pairs of the default with another method. Where the mean of

@@ -161,7 +161,11 @@ def page(results: dict[str, Any]) -> str:
         ),
         "## What holds and what does not\n\n" + _done(cells, ours, paired),
         "## With other noise\n\n" + section(paired),
-        "## What stays open\n\n" + closer.section(results["closer"], paired) if results.get("closer") else "",
+        *(
+            ["## What that leaves open\n\n" + closer.section(results["closer"], paired)]
+            if results.get("closer")
+            else []
+        ),
         "## Which forecaster, where, which schedule\n\n" + _findings(long),
         "## Where the default loses\n\n" + _losses(cells, ours, plain),
         "## Which default\n\n" + _choice(cells, ours),
@@ -171,7 +175,7 @@ def page(results: dict[str, Any]) -> str:
         "## The error on the way\n\n" + _by_step(long, ours),
         "![against the 50-step run](images/quality_psnr.png)\n\n![against 400 steps](images/quality_fine.png)\n",
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def _done(cells: list[Measured], ours: str, paired: list[Paired]) -> str:

@@ -6,14 +6,17 @@ Six samples show what is worth decibels; whether one method is never below anoth
 import json
 import math
 import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from spectral_forecast.benchmarks.quality.cells import CELLS, Bench, Cell, fingerprint, psnr
-from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS
+from spectral_forecast.benchmarks.quality.methods import DEFAULTS, METHODS, Method
 from spectral_forecast.benchmarks.tables import items, markdown
 
 __all__ = [
@@ -25,11 +28,12 @@ __all__ = [
     "PLAIN",
     "SAMPLES",
     "SPECTRUM",
-    "SURE",
     "Gain",
     "Paired",
     "Statement",
     "measure",
+    "near_full",
+    "remembered",
     "section",
     "statements",
 ]
@@ -49,27 +53,39 @@ Statement: TypeAlias = tuple[str, bool, str]  # what is said, whether it holds, 
 def measure(cell: Cell, folder: Path, *, again: bool = False) -> dict[str, Any]:
     """Return the PSNR of every sample by every method and budget; what ``folder`` holds is not computed again."""
     torch.set_num_threads(1)
-    path = folder / f"{fingerprint(cell)}_paired.json"
     chosen = {method.name: method for method in METHODS if method.name in (EULER, SPECTRUM, PLAIN, OURS)}
     what = repr(sorted(chosen.items()))
+
+    def measured() -> dict[str, Any]:
+        bench = Bench(cell, folder)
+        values: dict[str, dict[str, list[float]]] = {}
+        for name, method in chosen.items():
+            if name == SPECTRUM and cell.steps < 50:
+                continue
+            for budget in (14,) if name == SPECTRUM else cell.budgets(method):
+                found = near_full(bench, method, budget)
+                values.setdefault(name, {})[str(budget)] = [round(value, 2) for value in found.tolist()]
+        return {"cell": asdict(cell) | {"name": cell.name}, "psnr": values}
+
+    return remembered(folder / f"{fingerprint(cell)}_paired.json", what, measured, again=again)
+
+
+def near_full(bench: Bench, method: Method, budget: int) -> NDArray[np.float64]:
+    """Return the PSNR of every sample of a method, which may spend no more than its budget, against the full run."""
+    sample = bench.sample(method, budget, None, None)
+    if sample.evaluations != budget:
+        raise RuntimeError(f"{bench.cell}: {method.name} spent {sample.evaluations} evaluations, not {budget}.")
+    return psnr(bench.pictures(sample.final), bench.pictures(bench.full.final))
+
+
+def remembered(path: Path, what: str, measured: Callable[[], Any], *, again: bool) -> Any:
+    """Return what a file holds, if it is of the same methods; otherwise measure it, and keep it there."""
     if not again and path.exists() and (known := json.loads(path.read_text()))["what"] == what:
-        return dict(known["found"])
-    bench = Bench(cell, folder)
-    full = bench.pictures(bench.full.final)
-    values: dict[str, dict[str, list[float]]] = {}
-    if cell.steps < 50:
-        del chosen[SPECTRUM]
-    for name, method in chosen.items():
-        for budget in (14,) if name == SPECTRUM else cell.budgets(method):
-            sample = bench.sample(method, budget, None, None)
-            if sample.evaluations != budget:
-                raise RuntimeError(f"{cell}: {name} spent {sample.evaluations} evaluations, not {budget}.")
-            found = psnr(bench.pictures(sample.final), full)
-            values.setdefault(name, {})[str(budget)] = [round(value, 2) for value in found.tolist()]
-    result = {"cell": asdict(cell) | {"name": cell.name}, "psnr": values}
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"what": what, "found": result}))
-    return result
+        return known["found"]
+    found = measured()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"what": what, "found": found}))
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,16 @@ class Gain:
     budget: int
     mean: float
     error: float
+
+    @classmethod
+    def of(cls, cell: str, budget: int, more: Sequence[float]) -> "Gain":
+        """Return that of samples' differences."""
+        error = statistics.stdev(more) / math.sqrt(len(more)) if len(more) > 1 else math.inf
+        return cls(cell, budget, statistics.fmean(more), error)
+
+    def sure(self, least: float) -> bool:
+        """Whether it is known to be on its side of ``least``."""
+        return abs(self.mean - least) >= SURE * self.error
 
     def below(self, least: float) -> bool:
         """Whether it is less than ``least`` for sure."""
@@ -123,9 +149,7 @@ class Paired:
     def gain(self, method: str, other: str, budget: int) -> Gain:
         """By how much a method is better than another."""
         pairs = zip(self.psnr[method][str(budget)], self.psnr[other][str(budget)], strict=True)
-        more = [a - b for a, b in pairs]
-        error = statistics.stdev(more) / math.sqrt(len(more)) if len(more) > 1 else math.inf
-        return Gain(self.name, budget, statistics.fmean(more), error)
+        return Gain.of(self.name, budget, [a - b for a, b in pairs])
 
     def gains(self, method: str, other: str) -> list[Gain]:
         """The same with every budget."""
